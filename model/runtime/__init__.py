@@ -1,0 +1,1 @@
+"""Ways to run an exported network, all behind one contract (``model.runtime.contract``)."""
