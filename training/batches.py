@@ -1,0 +1,103 @@
+"""Token ids on disk as windows of parallel streams, for truncated back-propagation through time.
+
+What step ``n`` reads is a pure function of ``n`` and the seed: resuming needs nothing but the step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.errors import TrainingError
+from model.state import IntArray
+
+
+class Window(NamedTuple):
+    """What one training step reads.
+
+    Attributes:
+        inputs: [batch, window] int32 token ids.
+        targets: [batch, window] int32, the token after each input.
+        reset: [batch, window] bool, the state is zeroed before these inputs.
+        starts_epoch: whether a new pass over the corpus begins.
+    """
+
+    inputs: IntArray
+    targets: IntArray
+    reset: NDArray[np.bool_]
+    starts_epoch: bool
+
+
+@dataclass(frozen=True)
+class StreamBatches:
+    """A corpus cut into ``batch_size`` streams, each read window by window.
+
+    The token ids form a ring (the last token's successor is the first, which starts a document).
+    In epoch e stream b reads ``ids[offset_e + b * stream_tokens :]``; the offset is drawn anew for
+    each epoch, so that windows and batches never repeat. A window's state follows from the window
+    before it; it is zeroed before each end-of-text token and where an epoch begins.
+
+    Args:
+        token_ids: [tokens] of any unsigned type, memory-mapped.
+        batch_size: number of streams.
+        window: tokens read per step and stream.
+        end_of_text_id: the id that starts every document.
+        seed: of the offsets.
+
+    Raises:
+        TrainingError: the corpus has fewer than ``batch_size * window + 1`` tokens.
+    """
+
+    token_ids: NDArray[np.unsignedinteger]
+    batch_size: int
+    window: int
+    end_of_text_id: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        needed = self.batch_size * self.window + 1
+        if len(self.token_ids) < needed:
+            raise TrainingError(
+                f"the corpus has {len(self.token_ids)} training tokens; --batch-size "
+                f"{self.batch_size} and --window {self.window} need at least {needed}"
+            )
+
+    @property
+    def stream_tokens(self) -> int:
+        """Tokens of one stream in one epoch."""
+        return len(self.token_ids) // self.batch_size
+
+    @property
+    def windows_per_epoch(self) -> int:
+        """Steps of one pass over the corpus."""
+        return self.stream_tokens // self.window
+
+    def epochs(self, step: int) -> float:
+        """Passes over the corpus made before ``step``."""
+        return step / self.windows_per_epoch
+
+    def read(self, step: int) -> Window:
+        """The window of ``step`` (from 0)."""
+        epoch, index = divmod(step, self.windows_per_epoch)
+        starts = self._offset(epoch) + np.arange(self.batch_size) * self.stream_tokens
+        positions = starts[:, None] + index * self.window + np.arange(self.window + 1)[None, :]
+        ids = self.token_ids[positions % len(self.token_ids)].astype(np.int32)
+        inputs = ids[:, :-1]
+        reset = inputs == self.end_of_text_id
+        if index == 0:
+            reset[:, 0] = True
+        return Window(inputs, ids[:, 1:], reset, index == 0)
+
+    def _offset(self, epoch: int) -> int:
+        generator = np.random.Generator(np.random.Philox(key=self.seed, counter=epoch))
+        return int(generator.integers(len(self.token_ids)))
+
+
+def evaluation_rows(num_tokens: int, row_tokens: int = 4096, max_rows: int = 32) -> int:
+    """How many rows to cut ``num_tokens`` into for scoring: each loses its context at its start,
+    so rows are kept at about ``row_tokens`` or longer.
+    """
+    return max(1, min(max_rows, num_tokens // row_tokens))

@@ -1,0 +1,135 @@
+"""AdamW with gradient clipping and an exponential moving average of the weights, as one pass.
+
+Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization; Kingma & Ba 2015, Adam.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from model.state import FloatArray
+
+BETA_1 = 0.9
+BETA_2 = 0.99
+EPSILON = 1e-8
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate by the share of the budget spent.
+
+    It rises in a straight line over the first ``warm_up`` share, then falls to ``floor`` of its
+    peak along half a cosine (Loshchilov & Hutter 2017, SGDR).
+    """
+
+    peak: float
+    warm_up: float = 0.02
+    floor: float = 0.02
+
+    def at(self, share: float) -> float:
+        """Learning rate when ``share`` (0 to 1) of the budget is spent."""
+        if share < self.warm_up:
+            return self.peak * max(share / self.warm_up, 0.05)
+        fallen = min(1.0, (share - self.warm_up) / (1.0 - self.warm_up))
+        cosine = 0.5 * (1.0 + float(np.cos(np.pi * fallen)))
+        return self.peak * (self.floor + (1.0 - self.floor) * cosine)
+
+
+class AdamW:
+    """The optimizer of one list of variables; its slots can be read and set by name.
+
+    Update t with gradient g, clipped to ``clip_norm`` over all variables together:
+    m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; w = w - lr * (m^ / (sqrt(v^) + eps) + decay * w)
+    with m^, v^ corrected for their start at zero; then average = d average + (1 - d) w, where
+    d = min(``average_decay``, (1 + t) / (10 + t)). Biases are not decayed.
+
+    Args:
+        names: one name per variable, unique.
+        variables: float32 variables.
+        weight_decay: the decay above.
+        clip_norm: largest global norm of a gradient.
+        average_decay: the highest d above.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        variables: Sequence[tf.Variable],
+        *,
+        weight_decay: float,
+        clip_norm: float,
+        average_decay: float,
+    ) -> None:
+        self._names = list(names)
+        self._variables = list(variables)
+        self._weight_decay = weight_decay
+        self._clip_norm = clip_norm
+        self._average_decay = average_decay
+        self._m = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self._variables]
+        self._v = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self._variables]
+        self._average = [tf.Variable(v, trainable=False) for v in self._variables]
+
+    def apply(
+        self, gradients: Sequence[tf.Tensor], step: tf.Tensor, learning_rate: tf.Tensor
+    ) -> tf.Tensor:
+        """One update, inside a ``tf.function``.
+
+        Args:
+            gradients: one per variable.
+            step: float32 scalar, updates made before this one.
+            learning_rate: float32 scalar.
+
+        Returns:
+            The global norm of the gradients before clipping, float32 scalar.
+        """
+        dense = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        norm = tf.linalg.global_norm(dense)
+        scale = tf.minimum(1.0, self._clip_norm / tf.maximum(norm, 1e-12))
+        count = step + 1.0
+        decay = tf.minimum(self._average_decay, (1.0 + step) / (10.0 + step))
+        for index, gradient in enumerate(dense):
+            variable = self._variables[index]
+            if self._weight_decay and not self._names[index].endswith("bias"):
+                variable.assign_sub(learning_rate * self._weight_decay * variable)
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.handle,
+                m=self._m[index].handle,
+                v=self._v[index].handle,
+                beta1_power=tf.pow(BETA_1, count),
+                beta2_power=tf.pow(BETA_2, count),
+                lr=learning_rate,
+                beta1=BETA_1,
+                beta2=BETA_2,
+                epsilon=EPSILON,
+                grad=gradient * scale,
+            )
+            average = self._average[index]
+            average.assign_add((1.0 - decay) * (variable - average))
+        return norm
+
+    def averaged_weights(self) -> dict[str, FloatArray]:
+        """The moving average of the weights, by name."""
+        return {
+            name: value.numpy() for name, value in zip(self._names, self._average, strict=True)
+        }
+
+    def slots(self) -> dict[str, FloatArray]:
+        """All that must be kept to go on later: ``m/<name>``, ``v/<name>``, ``average/<name>``."""
+        return {
+            f"{slot}/{name}": variable.numpy()
+            for slot, variables in self._groups().items()
+            for name, variable in zip(self._names, variables, strict=True)
+        }
+
+    def assign_slots(self, slots: Mapping[str, FloatArray]) -> None:
+        """Sets what ``slots`` returned."""
+        for slot, variables in self._groups().items():
+            for name, variable in zip(self._names, variables, strict=True):
+                variable.assign(slots[f"{slot}/{name}"])
+
+    def _groups(self) -> dict[str, list[tf.Variable]]:
+        return {"m": self._m, "v": self._v, "average": self._average}
