@@ -1,4 +1,4 @@
-"""How the tokens of one sequence are to be drawn: ``SamplingParams``. Owns the bounds, no numerics."""
+"""How the tokens of one sequence are drawn: ``SamplingParams``. Owns the bounds, no numerics."""
 
 from __future__ import annotations
 
@@ -93,7 +93,9 @@ class SamplingParams:
 def _check_number(key: str, value: object, low: float, high: float) -> None:
     ok = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not ok or not low <= value <= high:  # type: ignore[operator]  # ok says it is a number
-        raise ConfigurationError(f"{key} is {value!r}; it must be a number from {low:g} to {high:g}")
+        raise ConfigurationError(
+            f"{key} is {value!r}; it must be a number from {low:g} to {high:g}"
+        )
 
 
 def _check_whole(key: str, value: object, low: int, high: int) -> None:

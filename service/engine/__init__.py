@@ -1,4 +1,4 @@
-"""The engine process: jobs, scheduler, slots, state cache, the loop that owns the runtime, the wire.
+"""The engine process: jobs, scheduler, slots, state cache, the loop over the runtime, the wire.
 
-Knows token ids and states only; text, stop strings and HTTP belong to the workers. Imports no Flask.
+Knows token ids and states only; text, stop strings and HTTP are the workers'. Imports no Flask.
 """

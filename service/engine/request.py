@@ -1,12 +1,12 @@
 """What an engine is asked and what it answers: ``Job`` and its events. Owns no behaviour.
 
-A job is one sequence: it reads its prompt, then samples up to ``max_tokens`` tokens, then ends. Its
-events are, in this order: one ``Started``; ``PromptScored`` in pieces, if asked for; ``Sampled``, as
-many as it takes; one ``Finished``. A job that never left the queue has only ``Finished``.
+A job is one sequence: it reads its prompt, then samples up to ``max_tokens`` tokens, then ends.
+Its events are, in this order: one ``Started``; ``PromptScored`` in pieces, if asked for;
+``Sampled``, as many as it takes; one ``Finished``. A job that never left the queue has only that.
 
 The engine feeds ``<|endoftext|>`` itself: a prompt starts from the *initial state*, the state after
-that token, and wherever the token appears in a prompt or is generated (``ignore_eos``) a new document
-begins: the state after it is the initial state, whatever came before.
+that token, and wherever the token stands in a prompt or is generated (``ignore_eos``) a new
+document begins: the state after it is the initial state, whatever came before.
 """
 
 from __future__ import annotations

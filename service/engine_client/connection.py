@@ -1,0 +1,210 @@
+"""A worker's line to one engine: the socket, whether the engine is there, and the jobs it holds.
+
+Used by one thread only, the client's. Knows no streams and no threads: it turns what the socket and
+its monitor say into events and failures for whoever drives it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Protocol
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from service.engine.errors import (
+    EngineError,
+    EngineUnavailableError,
+    OverloadedError,
+    ShuttingDownError,
+)
+from service.engine.request import EngineStatus, Event, Finished
+from service.engine.wire import (
+    VERSION,
+    Cancel,
+    Events,
+    Hello,
+    Ping,
+    Refused,
+    Submit,
+    ToWorker,
+    Welcome,
+    WireError,
+    decode_to_worker,
+    encode,
+)
+
+logger = logging.getLogger(__name__)
+
+_LOST = "the engine that held this job is gone"
+
+
+class Receiver(Protocol):
+    """Who gets what a connection hears."""
+
+    def deliver(self, events: tuple[Event, ...]) -> None:
+        """Takes the events of one message, in order."""
+
+    def fail(self, job_ids: Iterable[str], error: EngineError) -> None:
+        """Learns that these jobs have no engine any more."""
+
+
+class EngineConnection:
+    """A line to the engine at ``address``.
+
+    Attributes:
+        address: ZeroMQ address the engine listens on.
+        status: what the engine said last; None while none is there.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        address: str,
+        identity: bytes,
+        heartbeat_timeout_seconds: float,
+    ) -> None:
+        self.address = address
+        self.status: EngineStatus | None = None
+        self._heartbeat_timeout_seconds = heartbeat_timeout_seconds
+        self._last_heard = 0.0
+        self._jobs: set[str] = set()
+        self.socket = context.socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.ROUTING_ID, identity)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        # Nothing is kept for an engine that is not there: a job is refused instead.
+        self.socket.setsockopt(zmq.IMMEDIATE, 1)
+        self.socket.setsockopt(zmq.RECONNECT_IVL, 20)
+        self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
+        self.socket.setsockopt(zmq.SNDHWM, 10_000)
+        self.socket.setsockopt(zmq.RCVHWM, 0)
+        self.monitor = self.socket.get_monitor_socket(
+            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+        )
+        self.socket.connect(address)
+
+    @property
+    def num_jobs(self) -> int:
+        """Jobs the engine holds for this worker."""
+        return len(self._jobs)
+
+    def close(self, receiver: Receiver) -> None:
+        """Hangs up; jobs still open fail."""
+        self.lose(receiver)
+        self.socket.disable_monitor()
+        self.monitor.close(linger=0)
+        self.socket.close(linger=0)
+
+    def submit(self, message: Submit, data: bytes, receiver: Receiver) -> None:
+        """Sends ``message`` (as ``data``), or fails its jobs if that engine is gone meanwhile."""
+        job_ids = [job.job_id for job in message.jobs]
+        if self.status is None or self.status.engine_id != message.engine_id:
+            receiver.fail(job_ids, EngineUnavailableError(_LOST))
+            return
+        self._jobs.update(job_ids)
+        if not self._send(data):
+            self.lose(receiver)
+
+    def cancel(self, job_ids: Iterable[str]) -> None:
+        """Asks the engine to end those of ``job_ids`` it holds."""
+        held = tuple(job_id for job_id in job_ids if job_id in self._jobs)
+        if held:
+            self._send(encode(Cancel(held)))
+
+    def beat(self, now: float, receiver: Receiver) -> None:
+        """Tells the engine that this worker lives; gives a silent engine up."""
+        if self.status is None:
+            return
+        if now - self._last_heard > self._heartbeat_timeout_seconds:
+            logger.error("engine at %s has been silent too long", self.address)
+            self.lose(receiver)
+            self._send(encode(Hello(VERSION)))
+            return
+        self._send(encode(Ping()))
+
+    def read(self, now: float, receiver: Receiver) -> None:
+        """Takes every message that has arrived."""
+        while True:
+            try:
+                data = self.socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                message = decode_to_worker(data)
+            except WireError:
+                logger.exception("message from the engine at %s ignored", self.address)
+                continue
+            self._last_heard = now
+            self._take(message, receiver)
+
+    def read_monitor(self, now: float, receiver: Receiver) -> None:
+        """Takes what happened to the connection itself."""
+        while self.monitor.poll(0):
+            event = recv_monitor_message(self.monitor)["event"]
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._send(encode(Hello(VERSION)))
+            elif event == zmq.EVENT_DISCONNECTED:
+                self.read(now, receiver)  # what the engine said last still counts
+                self.lose(receiver)
+
+    def lose(self, receiver: Receiver) -> None:
+        """The engine is gone: fails every job it held."""
+        self.status = None
+        lost, self._jobs = self._jobs, set()
+        if lost:
+            logger.warning("engine at %s lost with %d jobs", self.address, len(lost))
+            receiver.fail(lost, EngineUnavailableError(_LOST))
+
+    def _take(self, message: ToWorker, receiver: Receiver) -> None:
+        match message:
+            case Events(events):
+                for event in events:
+                    if type(event) is Finished:
+                        self._jobs.discard(event.job_id)
+                receiver.deliver(events)
+            case EngineStatus():
+                self._take_status(message, receiver)
+            case Welcome(version, status):
+                self._take_welcome(version, status, receiver)
+            case Refused(job_ids):
+                self._jobs.difference_update(job_ids)
+                receiver.fail(job_ids, refusal_error(message))
+
+    def _take_status(self, status: EngineStatus, receiver: Receiver) -> None:
+        if self.status is None:
+            return  # not welcomed yet
+        if self.status.engine_id != status.engine_id:
+            self.lose(receiver)
+            self._send(encode(Hello(VERSION)))
+            return
+        self.status = status
+
+    def _take_welcome(self, version: int, status: EngineStatus, receiver: Receiver) -> None:
+        if version != VERSION:
+            logger.error(
+                "engine at %s speaks version %d of the wire format, not %d",
+                self.address,
+                version,
+                VERSION,
+            )
+            return
+        self.lose(receiver)  # a hello cancels whatever was open
+        self.status = status
+        logger.info("engine %s at %s connected", status.engine_id, self.address)
+
+    def _send(self, data: bytes) -> bool:
+        try:
+            self.socket.send(data, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+
+def refusal_error(refused: Refused) -> EngineError:
+    """The error that tells a submitter why the engine refused."""
+    if refused.reason == "overloaded":
+        return OverloadedError(refused.message, refused.retry_after_seconds)
+    if refused.reason == "shutting_down":
+        return ShuttingDownError(refused.message)
+    return EngineUnavailableError(refused.message)
