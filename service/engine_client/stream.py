@@ -74,7 +74,7 @@ class JobStream:
             yield from self.next_events()
 
     def cancel(self, job_ids: Iterable[str] | None = None) -> None:
-        """Asks for the end of ``job_ids`` (default: all open); each still sends its ``Finished``."""
+        """Asks for the end of ``job_ids`` (default: all open), each of which still finishes."""
         wanted = self._open if job_ids is None else self._open.intersection(job_ids)
         if wanted:
             self._client.cancel(tuple(wanted))
