@@ -93,6 +93,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(arrays, meta)
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is any checkpoint in ``folder``, sound or not."""
+    return bool(_paths(folder))
+
+
 def newest_checkpoint(folder: Path) -> Checkpoint | None:
     """The newest checkpoint that can be read; ``None`` where there never was one.
 

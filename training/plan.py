@@ -88,6 +88,17 @@ class Plan:
             initial_weights=None,
         )
 
+    def summary(self) -> str:
+        """The plan in one line for a person."""
+        config = self.config
+        budget = f"{self.steps:,} steps" if self.steps else f"{self.minutes:g} minutes"
+        return (
+            f"plan: {config.cell} {config.num_layers} x {config.hidden_size}, embedding "
+            f"{config.embedding_size}, {config.num_weights():,} weights, vocabulary "
+            f"{config.vocab_size:,}, dropout {config.dropout:g}, batch {self.batch_size} x window "
+            f"{self.window}, {self.compute_dtype}, learning rate {self.learning_rate:.2g}, {budget}"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary; ``from_dict`` reads it back."""
         return asdict(self)

@@ -68,9 +68,19 @@ class RunDirectory:
         return self.root / "evaluation.json"
 
     @property
+    def network(self) -> Path:
+        """The int8 network that was evaluated."""
+        return self.root / "network.tflite"
+
+    @property
     def export(self) -> Path:
         """Folder of a bundle's files, not yet published."""
         return self.root / "export"
+
+    @property
+    def exported(self) -> Path:
+        """Which evaluation the export was made from, as JSON."""
+        return self.root / "exported.json"
 
     @property
     def published(self) -> Path:

@@ -121,7 +121,7 @@ class TrainingStep:
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         seed = tf.stack([tf.constant(self._plan.seed, tf.int32), step])
         with tf.GradientTape() as tape:
-            nats, state = self.model.loss(
+            nats, state = self.model.total_loss(
                 inputs, targets, state, reset=reset, training=True, seed=seed
             )
             loss = nats / tf.cast(tf.size(targets), tf.float32)
@@ -132,5 +132,5 @@ class TrainingStep:
     def _validate_graph(
         self, inputs: tf.Tensor, targets: tf.Tensor, reset: tf.Tensor, state: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        nats, state = self._averaged.loss(inputs, targets, state, reset=reset)
+        nats, state = self._averaged.total_loss(inputs, targets, state, reset=reset)
         return nats / tf.cast(tf.size(targets), tf.float32), state

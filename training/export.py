@@ -1,0 +1,150 @@
+"""The stage ``export``: a trained and evaluated run as the files of a bundle, not yet published."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from model.bundle.manifest import (
+    BundleManifest,
+    NetworkFile,
+    Provenance,
+    Scores,
+    TokenizerFile,
+    WeightsFile,
+)
+from model.bundle.self_check import make_self_check
+from model.bundle.write import write_bundle
+from model.config import ModelConfig
+from model.errors import TrainingError
+from model.network.export import PREFILL_CHUNKS, STEP_BATCHES
+from model.network.weights_file import write_weights
+from model.runtime.litert_runtime import LiteRTRuntime
+from model.state import FloatArray
+from model.tokenizers.tokenizer import Tokenizer
+from training.model_card import render_model_card
+from training.report import Sample, render_report
+from training.run_directory import RunDirectory
+
+SELF_CHECK_TOKENS = 16
+
+
+def export_run(
+    run: RunDirectory,
+    *,
+    config: ModelConfig,
+    weights: Mapping[str, FloatArray],
+    network: Path,
+    scores: Scores,
+    provenance: Provenance,
+    corpus: Mapping[str, object],
+    check_token_ids: Sequence[int],
+    log: Sequence[Mapping[str, Any]],
+    samples: Sequence[Sample],
+) -> None:
+    """Writes ``export/``, replacing what was there, whole or not at all.
+
+    Args:
+        run: whose export it is; its prepared tokenizer goes along.
+        config: sizes.
+        weights: the trained weights.
+        network: the int8 network that was evaluated.
+        scores: of the evaluation.
+        provenance: of the manifest.
+        corpus: the corpus in a few lines, label to value.
+        check_token_ids: held-out tokens, whose first are the self-check's prompt.
+        log: records of training.
+        samples: texts the network wrote.
+
+    Raises:
+        TrainingError: the disk refuses.
+        BundleError: the files do not make a sound bundle.
+    """
+    incoming = run.root / ".export.incoming"
+    try:
+        shutil.rmtree(incoming, ignore_errors=True)
+        incoming.mkdir(parents=True)
+        shutil.copyfile(network, incoming / "network.tflite")
+        shutil.copyfile(run.prepared / "tokenizer.json", incoming / "tokenizer.json")
+        write_weights(incoming / "network.weights.h5", weights, "float16")
+        manifest = _manifest(run.name, incoming, config, scores, provenance, check_token_ids)
+        facts = model_facts(manifest)
+        report = render_report(
+            name=run.name,
+            facts=facts,
+            scores=scores,
+            log=log,
+            samples=samples,
+            settings=provenance.settings,
+            provenance={**corpus, **_origin(provenance)},
+        )
+        (incoming / "report.html").write_text(report, encoding="utf-8")
+        card = render_model_card(manifest, facts=facts, corpus=corpus)
+        (incoming / "README.md").write_text(card, encoding="utf-8")
+        write_bundle(incoming, manifest)
+        shutil.rmtree(run.export, ignore_errors=True)
+        incoming.rename(run.export)
+    except OSError as error:
+        shutil.rmtree(incoming, ignore_errors=True)
+        raise TrainingError(f"cannot write {run.export}: {error.strerror or error}") from error
+
+
+def model_facts(manifest: BundleManifest) -> dict[str, object]:
+    """The model in a few lines, label to value."""
+    config = manifest.config
+    return {
+        "network": f"{config.cell}, {config.num_layers} x {config.hidden_size}",
+        "embedding": f"{config.embedding_size}{', tied' if config.tie_embeddings else ''}",
+        "weights": f"{config.num_weights():,}",
+        "tokens": f"{manifest.tokenizer.kind}, {config.vocab_size:,} ids",
+        "size as served": f"{manifest.network.bytes / 1e6:.1f} MB",
+    }
+
+
+def _manifest(
+    name: str,
+    folder: Path,
+    config: ModelConfig,
+    scores: Scores,
+    provenance: Provenance,
+    check_token_ids: Sequence[int],
+) -> BundleManifest:
+    tokenizer = Tokenizer.load(folder / "tokenizer.json")
+    network = folder / "network.tflite"
+    return BundleManifest(
+        name=name,
+        created=time.time(),
+        config=config,
+        tokenizer=TokenizerFile.of(
+            folder / "tokenizer.json", kind=tokenizer.kind, vocab_size=tokenizer.vocab_size
+        ),
+        network=NetworkFile.of(network, quantisation="int8", signatures=_signatures()),
+        weights=WeightsFile(),
+        scores=scores,
+        provenance=provenance,
+        self_check=make_self_check(
+            LiteRTRuntime(network, config), check_token_ids[:SELF_CHECK_TOKENS]
+        ),
+    )
+
+
+def _origin(provenance: Provenance) -> dict[str, object]:
+    return {
+        "corpus digest": provenance.corpus_digest,
+        "seed": provenance.seed,
+        "code version": provenance.code_version,
+        "machine": provenance.machine,
+        "minutes of training": provenance.minutes,
+    }
+
+
+def _signatures() -> tuple[str, ...]:
+    """The signatures of an exported network, by name."""
+    return (
+        *(f"step_{batch}" for batch in STEP_BATCHES),
+        *(f"logits_{batch}" for batch in STEP_BATCHES),
+        *(f"prefill_{batch}x{time}" for batch, time in PREFILL_CHUNKS),
+    )

@@ -1,0 +1,326 @@
+"""The stages in their order, and what each hands to the next through the run's directory.
+
+Every stage looks at what is there first: done work is not done again, half-done work goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from model.bundle.durable_files import replace_file
+from model.bundle.load import Bundle, load_bundle
+from model.bundle.manifest import Provenance, Scores
+from model.errors import ConfigurationError, TrainingError
+from model.network.export import export_network
+from model.network.weights_file import read_weights
+from model.runtime.litert_runtime import LiteRTRuntime
+from model.state import FloatArray
+from model.tokenizers.tokenizer import Tokenizer
+from training.checkpoint import has_checkpoint
+from training.evaluate import held_out_text, network_nats, quality_loss, runtime_nats
+from training.export import export_run
+from training.interruption import stop_on_signals
+from training.log import read_log
+from training.machine import code_version, machine_description
+from training.plan import Plan, make_plan
+from training.progress import training_progress
+from training.publish import publish_run
+from training.run_directory import RunDirectory, read_json, write_json
+from training.samples import write_samples
+from training.settings import Settings, flag, settings_from, stage_of
+from training.speed import measure_speed, processor_has_bfloat16
+from training.token_file import TokenArray, TokenFile
+from training.train import Trainer, trained_weights
+
+#: Tells the person at the keyboard one line.
+Say = Callable[[str], None]
+
+
+def resolve_settings(run: RunDirectory, given: Mapping[str, Any], *, restart: bool) -> Settings:
+    """The run's settings: what is given now over what it was started with over the defaults.
+
+    With ``restart`` all that was trained so far is discarded (published versions stay).
+
+    Raises:
+        ConfigurationError: a value is out of bounds, or contradicts work already done.
+    """
+    if restart:
+        _discard_training(run)
+    saved = settings_from(read_json(run.settings)) if run.settings.exists() else Settings()
+    settings = replace(saved, **given)
+    begun = "train" if has_checkpoint(run.checkpoints) else "nothing"
+    for key in given:
+        was, now = getattr(saved, key), getattr(settings, key)
+        if begun == "train" and stage_of(key) in ("prepare", "train") and was != now:
+            raise ConfigurationError(
+                f"{flag(key)} is {now}, but run {run.name} was started with {was}; give --restart "
+                "to train anew, or choose another --name"
+            )
+    write_json(run.settings, settings.to_dict())
+    return settings
+
+
+def _discard_training(run: RunDirectory) -> None:
+    for folder in (run.checkpoints, run.events, run.export):
+        shutil.rmtree(folder, ignore_errors=True)
+    for file in (run.plan, run.log, run.evaluation, run.network):
+        file.unlink(missing_ok=True)
+
+
+class Pipeline:
+    """The stages of one run.
+
+    Args:
+        run: its directory.
+        settings: its settings.
+        say: is told what is done.
+    """
+
+    def __init__(self, run: RunDirectory, settings: Settings, say: Say) -> None:
+        self._run = run
+        self._settings = settings
+        self._say = say
+
+    def run_all(self) -> None:
+        """All stages, one after the other."""
+        self.prepare()
+        self.train()
+        self.evaluate()
+        self.export()
+        self.publish()
+
+    def prepare(self) -> None:
+        """Corpus to tokenizer and token ids.
+
+        Raises:
+            ConfigurationError: no corpus is given.
+            CorpusError: a text cannot be used; names the file.
+        """
+        settings = self._settings
+        if settings.corpus is None:
+            raise ConfigurationError("--corpus is missing; give a file or folder of text")
+        raise NotImplementedError
+
+    def train(self) -> None:
+        """Token ids to weights, within the budget.
+
+        Raises:
+            TrainingError: the run is not prepared, training diverges, or it was stopped.
+            ConfigurationError: the settings contradict the bundle to fine-tune.
+        """
+        started = time.monotonic()
+        plan = self._plan()
+        with (
+            training_progress(sys.stderr) as show,
+            stop_on_signals() as should_stop,
+        ):
+            trainer = Trainer(
+                plan,
+                self._run,
+                train_ids=self._token_ids("train"),
+                validation_ids=self._token_ids("validation"),
+                end_of_text_id=self._tokenizer.end_of_text_id,
+                initial_weights=self._initial_weights(plan),
+                started=started,
+                checkpoint_seconds=self._settings.checkpoint_seconds,
+                show=show,
+                should_stop=should_stop,
+            )
+            trainer.run()
+        _, meta = trained_weights(self._run)
+        self._say(
+            f"trained {meta['step']:,} steps in {meta['seconds'] / 60:.1f} minutes; best "
+            f"validation {meta['best_loss']:.4f} nats per token at step {meta['best_step']:,}"
+        )
+
+    def evaluate(self) -> None:
+        """Scores of the float network, the int8 network and the n-grams on held-out text.
+
+        Raises:
+            TrainingError: the run is not trained.
+        """
+        weights, _ = trained_weights(self._run)
+        inputs = {
+            "weights": _digest_of(weights),
+            "evaluation_tokens": self._settings.evaluation_tokens,
+        }
+        if self._evaluated_from() == inputs:
+            self._say("evaluated before, with the same weights: nothing to do")
+            return
+        text = held_out_text(
+            self._token_ids("test"), self._tokenizer, self._settings.evaluation_tokens
+        )
+        config = self._plan().config
+        self._write_network(export_network(config, weights, quantise=True))
+        float32 = text.score(network_nats(config, weights, text))
+        int8 = text.score(runtime_nats(LiteRTRuntime(self._run.network, config), text))
+        scores = Scores(float32=float32, int8=int8, ngram={})
+        write_json(self._run.evaluation, {"inputs": inputs, **scores.model_dump(mode="json")})
+        self._say(
+            f"held-out bits per byte: float {float32.bits_per_byte:.4f}, int8 "
+            f"{int8.bits_per_byte:.4f} ({quality_loss(float32, int8):+.2%})"
+        )
+
+    def export(self) -> None:
+        """Weights, network, tokenizer, report and model card as a bundle's files.
+
+        Raises:
+            TrainingError: the run is not evaluated, or the disk refuses.
+        """
+        weights, meta = trained_weights(self._run)
+        scores = self._scores()
+        inputs = {"evaluation": hashlib.sha256(self._run.evaluation.read_bytes()).hexdigest()}
+        if self._run.exported.exists() and read_json(self._run.exported) == inputs:
+            self._say("exported before, from the same evaluation: nothing to do")
+            return
+        config = self._plan().config
+        beginning = self._token_ids("test")[:64].tolist()
+        export_run(
+            self._run,
+            config=config,
+            weights=weights,
+            network=self._run.network,
+            scores=scores,
+            provenance=self._provenance(meta),
+            corpus=self._corpus_facts(),
+            check_token_ids=beginning,
+            log=read_log(self._run.log),
+            samples=write_samples(
+                LiteRTRuntime(self._run.network, config),
+                self._tokenizer,
+                beginning,
+                self._settings.seed,
+            ),
+        )
+        write_json(self._run.exported, inputs)
+        self._say(f"exported to {self._run.export}")
+
+    def publish(self) -> None:
+        """The exported bundle into the folder of bundles, as the version served.
+
+        Raises:
+            TrainingError: int8 is worse than float by more than the bound.
+            BundleError: the export is missing or damaged, or the disk refuses.
+        """
+        scores = self._scores()
+        assert scores.int8 is not None  # evaluate always scores it
+        loss = quality_loss(scores.float32, scores.int8)
+        if loss > self._settings.max_quality_loss:
+            raise TrainingError(
+                f"not published: the int8 network needs {loss:.2%} more bits per byte than the "
+                f"float one; --max-quality-loss is {self._settings.max_quality_loss:g}"
+            )
+        version, is_new = publish_run(self._run, self._settings.bundles)
+        place = self._settings.bundles / self._run.name
+        state = "published" if is_new else "published before:"
+        self._say(f"{state} {place} version {version}")
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        if not self._run.prepared.is_dir():
+            raise TrainingError(
+                f"run {self._run.name} is not prepared yet; start: python -m training prepare "
+                f"--name {self._run.name} --corpus PATH"
+            )
+        return Tokenizer.load(self._run.prepared / "tokenizer.json")
+
+    @cached_property
+    def _base(self) -> Bundle | None:
+        """The bundle to fine-tune, if any."""
+        path = self._settings.from_bundle
+        return None if path is None else load_bundle(path)
+
+    def _token_ids(self, split: str) -> TokenArray:
+        path = self._run.prepared / f"{split}.bin"
+        return TokenFile(path, self._tokenizer.vocab_size).ids()
+
+    def _plan(self) -> Plan:
+        """The run's plan: the one it was started with, or a new one."""
+        corpus = self._corpus_digest()
+        if self._run.plan.exists():
+            saved = read_json(self._run.plan)
+            if saved["corpus"] == corpus and has_checkpoint(self._run.checkpoints):
+                return Plan.from_dict(saved["plan"])
+            if has_checkpoint(self._run.checkpoints):
+                raise ConfigurationError(
+                    f"the corpus of run {self._run.name} has changed since its training began; "
+                    "give --restart to train anew, or choose another --name"
+                )
+        base = self._base
+        plan = make_plan(
+            self._settings,
+            vocab_size=self._tokenizer.vocab_size,
+            corpus_tokens=len(self._token_ids("train")),
+            base=None if base is None else base.config,
+            base_directory=None if base is None else base.directory,
+            measure_speed=measure_speed,
+            processor_has_bfloat16=processor_has_bfloat16(),
+        )
+        write_json(self._run.plan, {"corpus": corpus, "plan": plan.to_dict()})
+        self._say(plan.summary())
+        return plan
+
+    def _initial_weights(self, plan: Plan) -> dict[str, FloatArray] | None:
+        if plan.initial_weights is None:
+            return None
+        return read_weights(load_bundle(Path(plan.initial_weights)).weights_path)
+
+    def _corpus_digest(self) -> str:
+        path = self._run.prepared / "corpus.json"
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def _evaluated_from(self) -> object:
+        if not (self._run.evaluation.exists() and self._run.network.exists()):
+            return None
+        return read_json(self._run.evaluation).get("inputs")
+
+    def _scores(self) -> Scores:
+        if not self._run.evaluation.exists():
+            raise TrainingError(
+                f"run {self._run.name} is not evaluated yet; start: python -m training evaluate "
+                f"--name {self._run.name}"
+            )
+        values = read_json(self._run.evaluation)
+        values.pop("inputs", None)
+        return Scores.model_validate(values, strict=False)
+
+    def _provenance(self, meta: Mapping[str, Any]) -> Provenance:
+        corpus = read_json(self._run.prepared / "corpus.json")
+        settings = self._settings.to_dict()
+        for place in ("corpus", "runs", "bundles", "from_bundle"):
+            settings[place] = None if settings[place] is None else Path(settings[place]).name
+        return Provenance(
+            corpus_digest=corpus["digest"],
+            source_titles=tuple(corpus.get("titles", ())),
+            seed=self._settings.seed,
+            settings=settings,
+            code_version=code_version(),
+            minutes=meta["seconds"] / 60.0,
+            machine=machine_description(),
+        )
+
+    def _corpus_facts(self) -> dict[str, object]:
+        return {}
+
+    def _write_network(self, network: bytes) -> None:
+        path = self._run.network
+        try:
+            replace_file(path, network, path.with_name(f".{path.name}.incoming"))
+        except OSError as error:
+            raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _digest_of(weights: Mapping[str, FloatArray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].tobytes())
+    return digest.hexdigest()
