@@ -1,0 +1,54 @@
+"""Random numbers without a stream: a pure function of (seed, candidate, position).
+
+A token's number depends on nothing drawn before it, by this sequence or any other, so that a
+sequence comes out the same alone, in any batch and after a restart in its middle. The function is
+SplitMix64 (Steele, Lea & Flood 2014, Fast Splittable Pseudorandom Number Generators) used as a
+counter-based generator: two rounds of its mixing function over a counter, each with a key.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+UInt64Array = NDArray[np.uint64]
+
+_MASK = 2**64 - 1
+_GAMMA = 0x9E3779B97F4A7C15
+_GAMMA_ARRAY = np.array(_GAMMA, np.uint64)
+_MULTIPLIER_1 = np.array(0xBF58476D1CE4E5B9, np.uint64)
+_MULTIPLIER_2 = np.array(0x94D049BB133111EB, np.uint64)
+_SHIFT_30, _SHIFT_27, _SHIFT_31, _SHIFT_11 = (np.array(n, np.uint64) for n in (30, 27, 31, 11))
+
+
+def stream_keys(seed: int, candidate: int) -> tuple[int, int]:
+    """Two 64-bit keys for candidate ``candidate`` of ``seed`` (signed 64 bits)."""
+    first = _mix(((seed & _MASK) + _GAMMA) & _MASK)
+    first = _mix((first + (candidate + 1) * _GAMMA) & _MASK)
+    return first, _mix((first + _GAMMA) & _MASK)
+
+
+def uniforms(keys: UInt64Array, positions: UInt64Array) -> NDArray[np.float64]:
+    """One number in [0, 1), a multiple of 2**-53, per row.
+
+    Args:
+        keys: [2, batch], a column per row from ``stream_keys``.
+        positions: [batch], index of the token to draw in its sequence.
+    """
+    mixed = _mix_array(positions * _GAMMA_ARRAY + keys[0])
+    mixed = _mix_array(mixed ^ keys[1])
+    return (mixed >> _SHIFT_11).astype(np.float64) * 2.0**-53
+
+
+def _mix(value: int) -> int:
+    """The finaliser of SplitMix64: a bijection of 64-bit words."""
+    value = ((value ^ (value >> 30)) * int(_MULTIPLIER_1)) & _MASK
+    value = ((value ^ (value >> 27)) * int(_MULTIPLIER_2)) & _MASK
+    return value ^ (value >> 31)
+
+
+def _mix_array(values: UInt64Array) -> UInt64Array:
+    """``_mix`` of every element; arrays wrap around silently."""
+    values = (values ^ (values >> _SHIFT_30)) * _MULTIPLIER_1
+    values = (values ^ (values >> _SHIFT_27)) * _MULTIPLIER_2
+    return values ^ (values >> _SHIFT_31)
