@@ -1,0 +1,55 @@
+# Everything one does here, by one verb each. Needs Python 3.11 or newer and make; `make help` lists.
+
+PORT ?= 8000
+BUNDLES ?= bundles/travel
+NAME ?= mine
+MINUTES ?= 10
+
+# Whoever has the development environment has all that training needs: no second TensorFlow then.
+TRAIN_VENV := $(if $(wildcard .venv-dev/.complete),.venv-dev,.venv-train)
+
+ifeq ($(filter train,$(MAKECMDGOALS))$(CORPUS),train)
+$(error Say what to train on: make train CORPUS=path/to/texts)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help serve train test lint bench clean distclean
+
+help: ## list what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+serve: .venv-serve/.complete ## serve a bundle: PORT=8000 BUNDLES=bundles/travel
+	@echo "Serving $(BUNDLES) on port $(PORT); Ctrl-C stops it. Try, in another terminal:"
+	@echo "  curl -s localhost:$(PORT)/v1/completions -H 'Content-Type: application/json' \\"
+	@echo "    -d '{\"prompt\": \"In Italy, I had a great time and\", \"max_tokens\": 40}'"
+	@exec .venv-serve/bin/python -m service --port "$(PORT)" --bundles "$(BUNDLES)"
+
+train: $(TRAIN_VENV)/.complete ## train on your text and publish: CORPUS=path NAME=mine MINUTES=10
+	@$(TRAIN_VENV)/bin/python -m training run \
+	  --corpus "$(CORPUS)" --name "$(NAME)" --minutes "$(MINUTES)"
+	@echo "Serve it: make serve BUNDLES=bundles/$(NAME)"
+
+test: .venv-dev/.complete ## run all tests; ARGS= goes to pytest
+	@.venv-dev/bin/python -m pytest $(ARGS)
+
+lint: .venv-dev/.complete ## ruff and mypy, strictly
+	@.venv-dev/bin/ruff check .
+	@.venv-dev/bin/ruff format --check .
+	@.venv-dev/bin/mypy
+
+bench: .venv-dev/.complete ## measure speed, in under five minutes; ARGS= goes to the benchmarks
+	@.venv-dev/bin/python -m benchmarks $(ARGS)
+
+clean: ## remove caches and build products; bundles and runs stay
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find benchmarks model service tests training -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean ## also remove the virtual environments
+	rm -rf .venv-serve .venv-train .venv-dev
+
+.venv-%/.complete: requirements/%.txt requirements/make-venv
+	@requirements/make-venv .venv-$* $<
+	@touch $@
+
+.venv-train/.complete: requirements/serve.txt
+.venv-dev/.complete: requirements/serve.txt requirements/train.txt
