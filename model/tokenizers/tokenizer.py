@@ -52,6 +52,7 @@ class Tokenizer:
         kind = kind_of(self._library)
         if kind is None:
             raise TokenizerError("it is no char, word or bpe tokenizer of this project")
+        _check_model(self._library, kind)
         self.kind = kind
         self.vocab_size = self._library.get_vocab_size()
         self.digest = hashlib.sha256(document.encode("utf-8")).hexdigest()
@@ -196,6 +197,15 @@ def _read_library(document: str) -> Library:
     if altering:
         raise TokenizerError(f"it has a {altering[0]}; tokenizers here leave text as it is")
     return library
+
+
+def _check_model(library: Library, kind: TokenizerKind) -> None:
+    """Refuse a model that would fail, or answer at random, when it meets an unknown token."""
+    expected = None if kind == "bpe" else UNKNOWN
+    if library.model.unk_token != expected:
+        raise TokenizerError(f"its unknown token is {library.model.unk_token}, not {expected}")
+    if kind != "word" and library.model.dropout:
+        raise TokenizerError("it drops merges at random; tokenizers here always answer the same")
 
 
 def _reserved_id(library: Library, name: str, expected: int) -> int:
