@@ -101,7 +101,7 @@ def simple_rnn_step(
 ) -> FloatArray:
     """Elman 1990: ``inputs`` [input], ``state`` [1, hidden] (h) -> the state after."""
     (hidden,) = state
-    return np.tanh(inputs @ kernel + hidden @ recurrent_kernel + bias)[np.newaxis]
+    return np.stack([np.tanh(inputs @ kernel + hidden @ recurrent_kernel + bias)])
 
 
 def gru_step(
@@ -118,7 +118,7 @@ def gru_step(
     update = _sigmoid(update_x + update_h)
     reset = _sigmoid(reset_x + reset_h)
     candidate = np.tanh(candidate_x + reset * candidate_h)
-    return (update * hidden + (1 - update) * candidate)[np.newaxis]
+    return np.stack([update * hidden + (1 - update) * candidate])
 
 
 def lstm_step(
