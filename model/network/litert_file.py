@@ -1,13 +1,14 @@
 """Writes LiteRT (TensorFlow Lite) files: constants, graphs of operators, named signatures.
 
-Knows the file format and nothing of networks. A graph's constants are *shared*: an array asked for
-twice, by whatever operators of whatever graphs, is in the file once, behind the header, at an
-address divisible by 64, so that a runtime can use it in place.
+Knows the file format and nothing of networks. TensorFlow's converter would make such a file too,
+but copies a matrix that is used both as a lookup table and as a factor, and takes seconds. Here a
+constant is in the file once however many operators of however many graphs use it, behind the
+header, at an address divisible by 64, so that a runtime can use it where it lies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,17 +18,23 @@ from numpy.typing import NDArray
 from tensorflow.lite.python import schema_py_generated as schema
 
 _ALIGNMENT_BYTES = 64
-_FILE_IDENTIFIER = b"TFL3"
+
 _TENSOR_TYPES = {
     np.dtype(np.float32): schema.TensorType.FLOAT32,
     np.dtype(np.int32): schema.TensorType.INT32,
     np.dtype(np.int8): schema.TensorType.INT8,
 }
 
+# Versions of operators that take int8 rows with a scale each; all others are used at version 1.
+_OPERATOR_VERSIONS = {
+    schema.BuiltinOperator.EMBEDDING_LOOKUP: 4,
+    schema.BuiltinOperator.FULLY_CONNECTED: 9,
+}
+
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """An array of the file. int8 values may carry one float32 ``scales`` entry per row (axis 0)."""
+    """An array in the file. int8 ``values`` stand for values * scales, one scale for each row."""
 
     name: str
     values: NDArray[Any]
@@ -36,7 +43,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Tensor:
-    """A value inside one graph: its index there, its shape and its NumPy type."""
+    """A value inside one graph: its number there, its shape and its type."""
 
     index: int
     shape: tuple[int, ...]
@@ -54,82 +61,86 @@ class LiteRTFile:
         self._model.operatorCodes = []
         self._model.subgraphs = []
         self._model.signatureDefs = []
-        self._payloads: list[bytes] = [b""]
-        self._buffer_of_constant: dict[Constant, int] = {}
-        self._opcode_of_operator: dict[int, int] = {}
-        self._shapes: dict[tuple[int, ...], Constant] = {}
+        self._constants: dict[Constant, int] = {}
+        self._integers: dict[tuple[int, ...], Constant] = {}
+        self._quantizations: dict[Constant, _Quantization] = {}
+        self._operators: dict[int, int] = {}
 
     def graph(self, name: str) -> Graph:
-        """A new, empty graph that will be run as signature ``name``."""
+        """A new, empty graph, to be run as signature ``name``."""
         return Graph(self, name)
 
     def to_bytes(self) -> bytes:
-        """The finished file."""
-        header_bytes = len(self._pack())
-        position = header_bytes
-        for buffer, payload in zip(self._model.buffers, self._payloads, strict=True):
-            if payload:
-                position += -position % _ALIGNMENT_BYTES
-                buffer.offset = position
-                position += len(payload)
-        parts = [self._pack()]
-        assert len(parts[0]) == header_bytes
-        position = header_bytes
-        for payload in self._payloads:
-            if payload:
-                padding = -position % _ALIGNMENT_BYTES
-                parts += [bytes(padding), payload]
-                position += padding + len(payload)
-        return b"".join(parts)
+        """The finished file: a header that names where each constant lies, then the constants."""
+        header_bytes = len(self._header())
+        for constant, start in self._places(header_bytes):
+            self._model.buffers[self._constants[constant]].offset = start
+        file = bytearray(self._header())
+        assert len(file) == header_bytes
+        for constant, start in self._places(header_bytes):
+            file += bytes(start - len(file)) + constant.values.tobytes()
+        return bytes(file)
 
-    def _pack(self) -> bytes:
-        builder = flatbuffers.Builder(1 << 16)
-        builder.Finish(self._model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
-        return bytes(builder.Output())
-
-    def _buffer_for(self, constant: Constant) -> int:
-        """Index of the buffer that holds ``constant``; adds it at its first use."""
-        if constant in self._buffer_of_constant:
-            return self._buffer_of_constant[constant]
-        payload = np.ascontiguousarray(constant.values).tobytes()
-        buffer = schema.BufferT()
-        buffer.offset, buffer.size = 2, len(payload)  # 0 and 1 mean "inside the header"
-        self._model.buffers.append(buffer)
-        self._payloads.append(payload)
-        self._buffer_of_constant[constant] = len(self._payloads) - 1
-        return self._buffer_of_constant[constant]
-
-    def _integers(self, values: tuple[int, ...]) -> Constant:
-        """A list of whole numbers that an operator takes as an input."""
-        if values not in self._shapes:
-            self._shapes[values] = Constant(f"integers_{len(self._shapes)}", np.int32(values))
-        return self._shapes[values]
-
-    def _opcode_for(self, operator: int) -> int:
-        """Index of the entry that declares the use of ``operator``; adds it at its first use."""
-        if operator not in self._opcode_of_operator:
-            code = schema.OperatorCodeT()
-            code.builtinCode = operator
-            code.deprecatedBuiltinCode = min(operator, 127)
-            code.version = _OPERATOR_VERSIONS.get(operator, 1)
-            self._model.operatorCodes.append(code)
-            self._opcode_of_operator[operator] = len(self._model.operatorCodes) - 1
-        return self._opcode_of_operator[operator]
-
-    def _add_graph(self, subgraph: Any, signature: Any) -> None:
+    def add_graph(self, subgraph: schema.SubGraphT, signature: schema.SignatureDefT) -> None:
+        """Puts a finished graph into the file."""
         signature.subgraphIndex = len(self._model.subgraphs)
         self._model.subgraphs.append(subgraph)
         self._model.signatureDefs.append(signature)
 
+    def buffer_of(self, constant: Constant) -> int:
+        """Number of the buffer for ``constant``, which goes into the file at its first use."""
+        if constant not in self._constants:
+            buffer = schema.BufferT()
+            # Any offset above 1 means "behind the header". The true one follows in to_bytes; its
+            # size in the header is the same.
+            buffer.offset, buffer.size = 2, constant.values.nbytes
+            self._constants[constant] = len(self._model.buffers)
+            self._model.buffers.append(buffer)
+        return self._constants[constant]
 
-_OPERATOR_VERSIONS = {
-    schema.BuiltinOperator.FULLY_CONNECTED: 9,
-    schema.BuiltinOperator.EMBEDDING_LOOKUP: 4,
-}
+    def quantization_of(self, constant: Constant) -> _Quantization:
+        """The entry for the scales of ``constant``, the same one for all graphs."""
+        if constant not in self._quantizations:
+            assert constant.scales is not None
+            self._quantizations[constant] = _Quantization(constant.scales)
+        return self._quantizations[constant]
+
+    def integers(self, values: Sequence[int]) -> Constant:
+        """The constant for a list of whole numbers, such as a shape."""
+        key = tuple(values)
+        if key not in self._integers:
+            self._integers[key] = Constant(
+                f"integers_{len(self._integers)}", np.array(key, np.int32)
+            )
+        return self._integers[key]
+
+    def opcode_of(self, operator: int) -> int:
+        """Number under which the file declares its use of ``operator``."""
+        if operator not in self._operators:
+            code = schema.OperatorCodeT()
+            code.builtinCode = operator
+            code.deprecatedBuiltinCode = min(operator, 127)
+            code.version = _OPERATOR_VERSIONS.get(operator, 1)
+            self._operators[operator] = len(self._model.operatorCodes)
+            self._model.operatorCodes.append(code)
+        return self._operators[operator]
+
+    def _places(self, header_bytes: int) -> Iterator[tuple[Constant, int]]:
+        """Each constant and where it starts in the file."""
+        end = header_bytes
+        for constant in self._constants:
+            start = end + -end % _ALIGNMENT_BYTES
+            yield constant, start
+            end = start + constant.values.nbytes
+
+    def _header(self) -> bytes:
+        builder = flatbuffers.Builder(1 << 16)
+        builder.Finish(self._model.Pack(builder), file_identifier=b"TFL3")
+        return bytes(builder.Output())
 
 
 class Graph:
-    """One graph of operators, run as one signature. Methods append operators, in running order."""
+    """One graph of operators. Methods append an operator and return its result."""
 
     def __init__(self, file: LiteRTFile, name: str) -> None:
         self._file = file
@@ -145,158 +156,174 @@ class Graph:
         self._signature.outputs = []
         self._constants: dict[Constant, Tensor] = {}
 
-    def input(self, name: str, shape: Sequence[int], dtype: type[np.generic]) -> Tensor:
+    def input(self, name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> Tensor:
         """An input of the signature."""
-        tensor = self._tensor(name, tuple(shape), np.dtype(dtype))
+        tensor = self._new_tensor(name, shape, np.dtype(dtype))
         self._subgraph.inputs.append(tensor.index)
-        self._signature.inputs.append(_named(name, tensor))
+        self._signature.inputs.append(_signature_entry(name, tensor))
         return tensor
 
     def finish(self, **outputs: Tensor) -> None:
-        """Names the outputs and puts the graph into the file."""
+        """Names the outputs of the signature and puts the graph into the file."""
         for name, tensor in outputs.items():
             self._subgraph.outputs.append(tensor.index)
-            self._signature.outputs.append(_named(name, tensor))
-        self._file._add_graph(self._subgraph, self._signature)
+            self._signature.outputs.append(_signature_entry(name, tensor))
+        self._file.add_graph(self._subgraph, self._signature)
 
     def lookup(self, table: Constant, row_ids: Tensor) -> Tensor:
-        """Rows ``row_ids`` [n] of ``table`` [rows, width] as float32 [n, width]."""
+        """Rows ``row_ids`` [n] of ``table`` [rows, width]: [n, width] float32."""
+        operator = schema.BuiltinOperator.EMBEDDING_LOOKUP
         shape = (row_ids.shape[0], table.values.shape[1])
-        return self._operator(
-            schema.BuiltinOperator.EMBEDDING_LOOKUP, [row_ids, self._constant(table)], shape
-        )
+        return self._append(operator, [row_ids, self._constant(table)], shape, np.float32)
 
     def fully_connected(self, x: Tensor, weights: Constant, bias: Constant | None) -> Tensor:
-        """x [n, in] · weightsᵀ [in, out] + bias [out]. With int8 weights, the runtime rounds each row.
+        """The product of x [n, in] and weights [out, in] transposed, plus bias [out]: [n, out].
 
-        of ``x`` to int8 with a scale of its own, and sums the products exactly.
+        With int8 weights, the runtime rounds each row of ``x`` to int8 with a scale of its own and
+        sums the products exactly.
         """
         options = schema.FullyConnectedOptionsT()
         options.asymmetricQuantizeInputs = weights.scales is not None
         inputs = [x, self._constant(weights)] + ([] if bias is None else [self._constant(bias)])
-        return self._operator(
-            schema.BuiltinOperator.FULLY_CONNECTED,
-            inputs,
-            (x.shape[0], weights.values.shape[0]),
-            (schema.BuiltinOptions.FullyConnectedOptions, options),
-        )
+        shape = (x.shape[0], weights.values.shape[0])
+        return self._append(schema.BuiltinOperator.FULLY_CONNECTED, inputs, shape, options=options)
 
     def add(self, a: Tensor, b: Tensor) -> Tensor:
-        """a + b, of equal shapes."""
-        options = (schema.BuiltinOptions.AddOptions, schema.AddOptionsT())
-        return self._operator(schema.BuiltinOperator.ADD, [a, b], a.shape, options)
+        """The sum a + b, of equal shapes."""
+        operator = schema.BuiltinOperator.ADD
+        return self._append(operator, [a, b], a.shape, options=schema.AddOptionsT())
 
     def subtract(self, a: Tensor, b: Tensor) -> Tensor:
-        """a - b, of equal shapes."""
-        options = (schema.BuiltinOptions.SubOptions, schema.SubOptionsT())
-        return self._operator(schema.BuiltinOperator.SUB, [a, b], a.shape, options)
+        """The difference a - b, of equal shapes."""
+        operator = schema.BuiltinOperator.SUB
+        return self._append(operator, [a, b], a.shape, options=schema.SubOptionsT())
 
     def multiply(self, a: Tensor, b: Tensor) -> Tensor:
-        """a * b element by element, of equal shapes."""
-        options = (schema.BuiltinOptions.MulOptions, schema.MulOptionsT())
-        return self._operator(schema.BuiltinOperator.MUL, [a, b], a.shape, options)
+        """The product a * b element by element, of equal shapes."""
+        operator = schema.BuiltinOperator.MUL
+        return self._append(operator, [a, b], a.shape, options=schema.MulOptionsT())
 
     def sigmoid(self, x: Tensor) -> Tensor:
         """1 / (1 + exp(-x))."""
-        return self._operator(schema.BuiltinOperator.LOGISTIC, [x], x.shape)
+        return self._append(schema.BuiltinOperator.LOGISTIC, [x], x.shape)
 
     def tanh(self, x: Tensor) -> Tensor:
         """The hyperbolic tangent."""
-        return self._operator(schema.BuiltinOperator.TANH, [x], x.shape)
+        return self._append(schema.BuiltinOperator.TANH, [x], x.shape)
 
-    def part(self, x: Tensor, axis: int, start: int, size: int) -> Tensor:
-        """``size`` entries of ``x`` [a, b] along ``axis``, from ``start`` on."""
-        if size == x.shape[axis]:
+    def rows(self, x: Tensor, start: int, size: int) -> Tensor:
+        """``size`` rows of ``x`` [a, b] from ``start`` on."""
+        return self._part(x, (start, 0), (size, x.shape[1]))
+
+    def columns(self, x: Tensor, start: int, size: int) -> Tensor:
+        """``size`` columns of ``x`` [a, b] from ``start`` on."""
+        return self._part(x, (0, start), (x.shape[0], size))
+
+    def stack_rows(self, tensors: Sequence[Tensor]) -> Tensor:
+        """``tensors`` [n, width], equally wide, one below the other."""
+        shape = (sum(tensor.shape[0] for tensor in tensors), tensors[0].shape[1])
+        return self._concatenated(tensors, 0, shape)
+
+    def join_columns(self, tensors: Sequence[Tensor]) -> Tensor:
+        """``tensors`` [n, width], equally high, side by side."""
+        shape = (tensors[0].shape[0], sum(tensor.shape[1] for tensor in tensors))
+        return self._concatenated(tensors, 1, shape)
+
+    def column_by_column(self, x: Tensor) -> Tensor:
+        """The entries of ``x`` [a, b], read column by column: [b * a]."""
+        rows, columns = x.shape
+        turned = self._append(
+            schema.BuiltinOperator.TRANSPOSE,
+            [x, self._constant(self._file.integers([1, 0]))],
+            (columns, rows),
+            options=schema.TransposeOptionsT(),
+        )
+        shape = (rows * columns,)
+        options = schema.ReshapeOptionsT()
+        options.newShape = list(shape)
+        inputs = [turned, self._constant(self._file.integers(shape))]
+        return self._append(schema.BuiltinOperator.RESHAPE, inputs, shape, options=options)
+
+    def _part(self, x: Tensor, start: tuple[int, int], shape: tuple[int, int]) -> Tensor:
+        if shape == x.shape:
             return x
-        begin = [start if k == axis else 0 for k in range(2)]
-        shape = tuple(size if k == axis else x.shape[k] for k in range(2))
-        inputs = [x, self._numbers(begin), self._numbers(shape)]
-        options = (schema.BuiltinOptions.SliceOptions, schema.SliceOptionsT())
-        return self._operator(schema.BuiltinOperator.SLICE, inputs, shape, options)
+        inputs = [x, *(self._constant(self._file.integers(numbers)) for numbers in (start, shape))]
+        operator = schema.BuiltinOperator.SLICE
+        return self._append(operator, inputs, shape, options=schema.SliceOptionsT())
 
-    def concatenate(self, tensors: Sequence[Tensor], axis: int) -> Tensor:
-        """The ``tensors`` [a, b] side by side along ``axis``."""
+    def _concatenated(self, tensors: Sequence[Tensor], axis: int, shape: tuple[int, int]) -> Tensor:
         if len(tensors) == 1:
             return tensors[0]
         options = schema.ConcatenationOptionsT()
         options.axis = axis
-        shape = list(tensors[0].shape)
-        shape[axis] = sum(tensor.shape[axis] for tensor in tensors)
-        return self._operator(
-            schema.BuiltinOperator.CONCATENATION,
-            tensors,
-            tuple(shape),
-            (schema.BuiltinOptions.ConcatenationOptions, options),
-        )
+        operator = schema.BuiltinOperator.CONCATENATION
+        return self._append(operator, tensors, shape, options=options)
 
-    def flatten_transposed(self, x: Tensor) -> Tensor:
-        """``x`` [a, b] read column by column: [b * a]."""
-        rows, columns = x.shape
-        options = (schema.BuiltinOptions.TransposeOptions, schema.TransposeOptionsT())
-        turned = self._operator(
-            schema.BuiltinOperator.TRANSPOSE,
-            [x, self._numbers([1, 0])],
-            (columns, rows),
-            options,
-        )
-        flat = schema.ReshapeOptionsT()
-        flat.newShape = [rows * columns]
-        return self._operator(
-            schema.BuiltinOperator.RESHAPE,
-            [turned, self._numbers([rows * columns])],
-            (rows * columns,),
-            (schema.BuiltinOptions.ReshapeOptions, flat),
-        )
-
-    def _operator(
+    def _append(
         self,
         operator: int,
         inputs: Sequence[Tensor],
         shape: tuple[int, ...],
-        options: tuple[int, Any] | None = None,
+        dtype: type[np.generic] | None = None,
+        *,
+        options: object = None,
     ) -> Tensor:
-        is_lookup = operator == schema.BuiltinOperator.EMBEDDING_LOOKUP
-        dtype = np.dtype(np.float32) if is_lookup else inputs[0].dtype
-        output = self._tensor(f"t{len(self._subgraph.tensors)}", shape, dtype)
+        """Appends an operator; the result has the first input's type unless ``dtype`` is given."""
+        result = self._new_tensor(
+            f"value_{len(self._subgraph.operators)}",
+            shape,
+            inputs[0].dtype if dtype is None else np.dtype(dtype),
+        )
         node = schema.OperatorT()
-        node.opcodeIndex = self._file._opcode_for(operator)
+        node.opcodeIndex = self._file.opcode_of(operator)
         node.inputs = [tensor.index for tensor in inputs]
-        node.outputs = [output.index]
+        node.outputs = [result.index]
         if options is not None:
-            node.builtinOptionsType, node.builtinOptions = options
+            node.builtinOptions = options
+            kind = type(options).__name__.removesuffix("T")
+            node.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
         self._subgraph.operators.append(node)
-        return output
-
-    def _numbers(self, values: Sequence[int]) -> Tensor:
-        constant = self._file._integers(tuple(values))
-        return self._constant(constant)
+        return result
 
     def _constant(self, constant: Constant) -> Tensor:
-        if constant in self._constants:
-            return self._constants[constant]
-        tensor = self._tensor(constant.name, constant.values.shape, constant.values.dtype)
-        entry = self._subgraph.tensors[tensor.index]
-        entry.buffer = self._file._buffer_for(constant)
-        if constant.scales is not None:
-            entry.quantization = schema.QuantizationParametersT()
-            entry.quantization.scale = constant.scales
-            entry.quantization.zeroPoint = np.zeros(len(constant.scales), np.int64)
-            entry.quantization.quantizedDimension = 0
-        self._constants[constant] = tensor
-        return tensor
+        """The tensor of this graph that stands for ``constant``."""
+        if constant not in self._constants:
+            tensor = self._new_tensor(constant.name, constant.values.shape, constant.values.dtype)
+            entry = self._subgraph.tensors[tensor.index]
+            entry.buffer = self._file.buffer_of(constant)
+            if constant.scales is not None:
+                entry.quantization = self._file.quantization_of(constant)
+            self._constants[constant] = tensor
+        return self._constants[constant]
 
-    def _tensor(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
+    def _new_tensor(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
         entry = schema.TensorT()
         entry.name = name
         entry.shape = list(shape)
         entry.type = _TENSOR_TYPES[dtype]
-        entry.buffer = 0
         entry.hasRank = True
         self._subgraph.tensors.append(entry)
         return Tensor(len(self._subgraph.tensors) - 1, shape, dtype)
 
 
-def _named(name: str, tensor: Tensor) -> Any:
+class _Quantization(schema.QuantizationParametersT):  # type: ignore[misc]
+    """The scales of a constant. They are in the header once, however many graphs refer to them."""
+
+    def __init__(self, scales: NDArray[np.float32]) -> None:
+        super().__init__()
+        self.scale = scales
+        self.zeroPoint = np.zeros(len(scales), np.int64)
+        self.quantizedDimension = 0
+        self._packed: tuple[flatbuffers.Builder, int] | None = None
+
+    def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802
+        """Where this lies in the header; written there at the first call for each ``builder``."""
+        if self._packed is None or self._packed[0] is not builder:
+            self._packed = builder, super().Pack(builder)
+        return self._packed[1]
+
+
+def _signature_entry(name: str, tensor: Tensor) -> schema.TensorMapT:
     entry = schema.TensorMapT()
     entry.name = name
     entry.tensorIndex = tensor.index

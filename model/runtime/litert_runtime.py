@@ -1,34 +1,54 @@
-"""Runs an exported network with LiteRT. The only file that knows LiteRT."""
+"""Runs an exported network with LiteRT. The only file that knows LiteRT.
+
+The network is loaded through ``CompiledModel`` with XNNPACK's weight cache, so that all signatures
+share one packed copy of the weights. The older ``Interpreter`` packs them anew for every signature,
+and for every token of a signature that reads several.
+"""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import os
-import re
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from ai_edge_litert.compiled_model import CompiledModel
 from ai_edge_litert.environment import Environment, EnvironmentOptions
 from ai_edge_litert.hardware_accelerator import HardwareAccelerator
 from ai_edge_litert.options import CpuOptions, Options
+from numpy.typing import NDArray
 
 from model.config import ModelConfig
 from model.errors import BundleCorruptError
+from model.runtime import signatures
+from model.runtime.row_plan import RowPlan
 from model.state import FloatArray, IntArray
 
-# The name under which XNNPACK keeps its packed weights in memory, once for all signatures.
+_Number = TypeVar("_Number", np.float32, np.int32)
+
+# The name by which XNNPACK is told to keep its packed weights in memory instead of in a file.
 _WEIGHT_CACHE_IN_MEMORY = ":memory"
+
+# Runs of each batch size at loading: the first touches the memory, the others are timed.
+_NUM_TRIAL_RUNS = 3
 
 
 class LiteRTRuntime:
     """A network in a LiteRT file, for any batch size and any number of tokens.
 
     Implements ``model.runtime.contract.Runtime``. The file holds the network for a few batch sizes
-    and chunk lengths; other sizes are put together from those, which changes no bit of any row.
-    Every array returned is the caller's own. To be used from one thread at a time.
+    and chunk lengths; other sizes are put together from those, which changes no bit of any row:
+    int8 products are summed exactly, and each row of activations has a scale of its own. (Another
+    kind of processor may round float32 operations differently.)
+
+    Arguments are copied in and results copied out: inputs are never modified, and every array
+    returned is the caller's own. To be used from one thread at a time.
 
     Args:
         network: the LiteRT file, as written by ``model.network.export.export_network``.
@@ -36,164 +56,332 @@ class LiteRTRuntime:
         num_threads: threads per matrix product; more than one seldom pays at these sizes.
 
     Raises:
-        BundleCorruptError: the file is missing, no LiteRT file, or no network of these sizes.
+        BundleCorruptError: the file is missing, cut short, no LiteRT file, or not of these sizes.
     """
 
     def __init__(self, network: Path, config: ModelConfig, num_threads: int = 1) -> None:
         self._config = config
-        self._model = _load(network, num_threads)
-        self._steps: dict[int, _Signature] = {}
-        self._logits: dict[int, _Signature] = {}
-        self._prefills: dict[tuple[int, int], _Signature] = {}
-        state, vocab = config.state_size, config.vocab_size
-        for name in self._model.get_signature_list():
-            sizes = [int(digits) for digits in re.findall(r"\d+", name)]
-            if name.startswith("step_"):
-                (batch,) = sizes
-                outputs = {"logits": (batch, vocab), "state": (batch, state)}
-                self._steps[batch] = _Signature(
-                    self._model, name, {"ids": (batch,), "state": (batch, state)}, outputs
-                )
-            elif name.startswith("logits_"):
-                (batch,) = sizes
-                self._logits[batch] = _Signature(
-                    self._model, name, {"state": (batch, state)}, {"logits": (batch, vocab)}
-                )
-            elif name.startswith("prefill_"):
-                batch, time = sizes
-                self._prefills[batch, time] = _Signature(
-                    self._model,
-                    name,
-                    {"ids": (batch, time), "state": (batch, state)},
-                    {"state": (batch, state)},
-                )
-        self._step_batches = sorted(self._steps, reverse=True)
-        self._prefill_times = sorted({t for _, t in self._prefills}, reverse=True)
-        self._prefill_batches = {
-            t: sorted((b for b, u in self._prefills if u == t), reverse=True)
-            for t in self._prefill_times
-        }
+        _check_whole(network)
+        with _native_stderr_silenced():
+            try:
+                self._open(_load(network, num_threads))
+            except (RuntimeError, ValueError) as error:
+                reason = str(error).partition("\n")[0]
+                raise BundleCorruptError(
+                    f"{network} is not the network its bundle describes: {reason}"
+                ) from error
+            costs = {batch: _seconds_per_run(step) for batch, step in self._steps.items()}
+        self._step_plan = RowPlan(costs)
+        self._logits_plan = RowPlan({batch: costs[batch] for batch in self._logits})
+        self._prefill_plan = RowPlan({batch: costs[batch] for batch in self._prefill_times})
 
     @property
     def config(self) -> ModelConfig:
         """The model's sizes."""
         return self._config
 
+    @property
+    def step_batches(self) -> tuple[int, ...]:
+        """Batch sizes, ascending, that ``step`` runs as they are, without cutting or padding."""
+        return tuple(self._steps)
+
+    @property
+    def prefill_chunks(self) -> tuple[tuple[int, int], ...]:
+        """(batch, time), ascending, that ``prefill`` runs as they are."""
+        return tuple(self._prefills)
+
     def initial_state(self, batch_size: int) -> FloatArray:
         """State before any token: [batch, state_size] of zeros."""
         return np.zeros((batch_size, self._config.state_size), np.float32)
 
-    def prefill(self, token_ids: IntArray, state: FloatArray) -> FloatArray:
-        """Reads ``token_ids`` [batch, time] int32 from ``state``; returns the state after the last."""
-        token_ids = np.asarray(token_ids, np.int32)
-        state = np.array(state, np.float32)
-        start = 0
-        for time in _pieces(token_ids.shape[1], self._prefill_times):
-            chunk = token_ids[:, start : start + time]
-            row = 0
-            for batch in _pieces(len(state), self._prefill_batches[time]):
-                rows = slice(row, row + batch)
-                (state[rows],) = self._prefills[batch, time](chunk[rows], state[rows])
-                row += batch
-            start += time
-        return state
-
     def step(self, token_ids: IntArray, state: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Reads one token per row: logits [batch, vocab], and the state after the token."""
-        signature = self._steps.get(len(token_ids))
+        """Reads one token per row, [batch] int32.
+
+        Returns logits [batch, vocab] of the token that follows, and the state after the token.
+
+        Raises:
+            ValueError: shapes do not fit, or a token id is outside the vocabulary.
+        """
+        batch = len(token_ids)
+        signature = self._steps.get(batch)
         if signature is not None:
-            return signature(token_ids, state)
-        logits = np.empty((len(token_ids), self._config.vocab_size), np.float32)
-        new_state = np.empty((len(token_ids), self._config.state_size), np.float32)
-        row = 0
-        for batch in _pieces(len(token_ids), self._step_batches):
-            rows = slice(row, row + batch)
-            logits[rows], new_state[rows] = self._steps[batch](token_ids[rows], state[rows])
-            row += batch
+            signature.set_ids(token_ids)
+            signature.set_state(state)
+            signature.run()
+            return signature.get("logits"), signature.get("state")
+        _check_shape("token_ids", np.shape(token_ids), (batch,))
+        _check_shape("state", np.shape(state), (batch, self._config.state_size))
+        logits = np.empty((batch, self._config.vocab_size), np.float32)
+        new_state = np.empty((batch, self._config.state_size), np.float32)
+        for rows, size in _cut(batch, self._step_plan):
+            piece = self.step(_padded(token_ids[rows], size), _padded(state[rows], size))
+            count = rows.stop - rows.start
+            logits[rows], new_state[rows] = piece[0][:count], piece[1][:count]
         return logits, new_state
 
+    def prefill(self, token_ids: IntArray, state: FloatArray) -> FloatArray:
+        """Reads ``token_ids`` [batch, time] int32 from ``state``; returns the state after the last.
+
+        Computes no logits. ``time`` may be 0, which returns a copy of ``state``.
+
+        Raises:
+            ValueError: shapes do not fit, or a token id is outside the vocabulary.
+        """
+        batch, num_tokens = np.shape(token_ids)
+        _check_shape("state", np.shape(state), (batch, self._config.state_size))
+        new_state = np.array(state, np.float32)
+        if num_tokens:
+            for rows, size in _cut(batch, self._prefill_plan):
+                piece = self._prefill_in_chunks(
+                    _padded(token_ids[rows], size), _padded(new_state[rows], size)
+                )
+                new_state[rows] = piece[: rows.stop - rows.start]
+        return new_state
+
     def logits(self, state: FloatArray) -> FloatArray:
-        """Logits [batch, vocab] of the next token, from the state alone."""
-        logits = np.empty((len(state), self._config.vocab_size), np.float32)
-        row = 0
-        for batch in _pieces(len(state), sorted(self._logits, reverse=True)):
-            rows = slice(row, row + batch)
-            (logits[rows],) = self._logits[batch](state[rows])
-            row += batch
+        """Logits [batch, vocab] of the next token, from the state alone.
+
+        Equal to what ``step`` returned when it made this state.
+
+        Raises:
+            ValueError: the shape does not fit.
+        """
+        batch = len(state)
+        _check_shape("state", np.shape(state), (batch, self._config.state_size))
+        logits = np.empty((batch, self._config.vocab_size), np.float32)
+        for rows, size in _cut(batch, self._logits_plan):
+            signature = self._logits[size]
+            signature.set_state(_padded(state[rows], size))
+            signature.run()
+            logits[rows] = signature.get("logits")[: rows.stop - rows.start]
         return logits
+
+    def _prefill_in_chunks(self, token_ids: IntArray, state: FloatArray) -> FloatArray:
+        """``prefill`` for a batch size that the file has: the longest chunks first."""
+        batch, num_tokens = token_ids.shape
+        start = 0
+        for chunk_tokens in self._prefill_times[batch]:
+            signature = self._prefills[batch, chunk_tokens]
+            while num_tokens - start >= chunk_tokens:
+                signature.set_ids(token_ids[:, start : start + chunk_tokens])
+                signature.set_state(state)
+                signature.run()
+                state = signature.get("state")
+                start += chunk_tokens
+        return state
+
+    def _open(self, model: CompiledModel) -> None:
+        """Makes the signatures of ``model`` ready to run.
+
+        Raises:
+            ValueError: one is missing or has other sizes; the message says which.
+        """
+        names = model.get_signature_list()
+        state, vocab = self._config.state_size, self._config.vocab_size
+        self._steps = {
+            batch: _Signature(
+                model,
+                signatures.step_name(batch),
+                inputs={"ids": (batch,), "state": (batch, state)},
+                outputs={"logits": (batch, vocab), "state": (batch, state)},
+            )
+            for batch in signatures.step_batches(names)
+        }
+        self._logits = {
+            batch: _Signature(
+                model,
+                signatures.logits_name(batch),
+                inputs={"state": (batch, state)},
+                outputs={"logits": (batch, vocab)},
+            )
+            for batch in signatures.logits_batches(names)
+        }
+        self._prefills = {
+            (batch, num_tokens): _Signature(
+                model,
+                signatures.prefill_name(batch, num_tokens),
+                inputs={"ids": (batch, num_tokens), "state": (batch, state)},
+                outputs={"state": (batch, state)},
+            )
+            for batch, num_tokens in signatures.prefill_chunks(names)
+        }
+        self._prefill_times: dict[int, list[int]] = {}
+        for batch, num_tokens in reversed(self._prefills):
+            self._prefill_times.setdefault(batch, []).append(num_tokens)
+        self._check_complete()
+
+    def _check_complete(self) -> None:
+        """Raises ``ValueError`` unless the signatures add up to any batch and any length."""
+        needed = {signatures.step_name(batch) for batch in (*self._logits, *self._prefill_times)}
+        missing = needed - {signatures.step_name(batch) for batch in self._steps}
+        missing |= {
+            signatures.prefill_name(batch, 1)
+            for batch, times in self._prefill_times.items()
+            if 1 not in times
+        }
+        if missing:
+            raise ValueError(f"it has no signature {', '.join(sorted(missing))}")
+        if not (self._steps and self._logits and self._prefills):
+            raise ValueError("it lacks step, logits or prefill signatures")
 
 
 class _Signature:
-    """One signature of the file, with its input and output buffers."""
+    """One signature of the file with the buffers it reads and writes.
 
-    def __init__(self, model: CompiledModel, name: str, inputs, outputs) -> None:
+    Raises:
+        ValueError: its tensors have other names, types or shapes.
+    """
+
+    def __init__(
+        self,
+        model: CompiledModel,
+        name: str,
+        *,
+        inputs: Mapping[str, tuple[int, ...]],
+        outputs: Mapping[str, tuple[int, ...]],
+    ) -> None:
+        _check_tensors(name, model.get_input_tensor_details(name), inputs)
+        _check_tensors(name, model.get_output_tensor_details(name), outputs)
+        self._shapes = {**outputs, **inputs}
         self._model = model
         self._index = model.get_signature_index(name)
-        names = model.get_signature_list()[name]
-        in_buffers = model.create_input_buffers(self._index)
-        out_buffers = model.create_output_buffers(self._index)
-        self._inputs = in_buffers
-        self._outputs = out_buffers
-        by_name = dict(zip(names["inputs"], in_buffers, strict=True))
-        self._writers = [
-            (by_name[n], np.int32 if n == "ids" else np.float32, shape)
-            for n, shape in inputs.items()
-        ]
-        by_name = dict(zip(names["outputs"], out_buffers, strict=True))
-        self._readers = [(by_name[n], shape, shape[0] * shape[1]) for n, shape in outputs.items()]
+        self._input_buffers = model.create_input_buffers(self._index)
+        self._output_buffers = model.create_output_buffers(self._index)
+        order = model.get_signature_list()[name]
+        self._inputs = dict(zip(order["inputs"], self._input_buffers, strict=True))
+        self._outputs = dict(zip(order["outputs"], self._output_buffers, strict=True))
+        if "ids" in inputs:
+            self.set_ids(np.zeros(inputs["ids"], np.int32))
+        self.set_state(np.zeros(inputs["state"], np.float32))
 
-    def __call__(self, *inputs):
-        for (buffer, dtype, shape), values in zip(self._writers, inputs, strict=True):
-            values = np.ascontiguousarray(values, dtype)
-            if values.shape != shape:
-                raise ValueError(f"expected shape {shape}, got {values.shape}")
-            buffer.write(values)
-        self._model.run_by_index(self._index, self._inputs, self._outputs)
-        return tuple(
-            buffer.read(size, np.float32).reshape(shape) for buffer, shape, size in self._readers
-        )
+    def set_ids(self, token_ids: IntArray) -> None:
+        """Copies the token ids in."""
+        self._ids = np.asarray(token_ids, np.int32)
+        _check_shape("token_ids", self._ids.shape, self._shapes["ids"])
+        self._inputs["ids"].write(self._ids)
+
+    def set_state(self, state: FloatArray) -> None:
+        """Copies the state in."""
+        state = np.asarray(state, np.float32)
+        _check_shape("state", state.shape, self._shapes["state"])
+        self._inputs["state"].write(state)
+
+    def run(self) -> None:
+        """Computes the outputs.
+
+        Raises:
+            ValueError: a token id is outside the vocabulary.
+        """
+        try:
+            self._model.run_by_index(self._index, self._input_buffers, self._output_buffers)
+        except RuntimeError as error:
+            raise ValueError(
+                f"the network cannot read token ids from {self._ids.min()} to {self._ids.max()}; "
+                f"its vocabulary has fewer"
+            ) from error
+
+    def get(self, name: str) -> FloatArray:
+        """A copy of an output."""
+        rows, columns = shape = self._shapes[name]
+        values: FloatArray = self._outputs[name].read(rows * columns, np.float32).reshape(shape)
+        return values
 
 
-def _pieces(total: int, sizes: list[int]) -> Iterator[int]:
-    """``total`` as a sum of ``sizes`` (descending, ending in 1), largest first."""
-    for size in sizes:
-        while total >= size:
-            yield size
-            total -= size
-    assert total == 0
+def _cut(batch: int, plan: RowPlan) -> Iterator[tuple[slice, int]]:
+    """The pieces of a batch: which rows, and at which batch size to run them."""
+    start = 0
+    for size in plan.pieces(batch):
+        stop = min(start + size, batch)
+        yield slice(start, stop), size
+        start = stop
+
+
+def _padded(rows: NDArray[_Number], batch: int) -> NDArray[_Number]:
+    """``rows`` [n, ...] with rows of zeros behind them: [batch, ...]."""
+    if len(rows) == batch:
+        return rows
+    padded = np.zeros((batch, *rows.shape[1:]), rows.dtype)
+    padded[: len(rows)] = rows
+    return padded
+
+
+def _check_shape(name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if shape != expected:
+        raise ValueError(f"{name} has shape {list(shape)}; expected {list(expected)}")
+
+
+def _check_tensors(
+    signature: str, details: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]
+) -> None:
+    shapes = {name: tuple(tensor["shape"]) for name, tensor in details.items()}
+    if shapes != expected:
+        raise ValueError(f"signature {signature} has tensors {shapes}; expected {expected}")
+
+
+def _check_whole(network: Path) -> None:
+    """Refuses a file that is missing or cut short: LiteRT itself may crash on half a header."""
+    try:
+        with network.open("rb") as file:
+            file.seek(-len(signatures.END_MARK), os.SEEK_END)
+            end = file.read()
+    except OSError as error:
+        raise BundleCorruptError(f"{network} cannot be read: {error.strerror}") from error
+    if end != signatures.END_MARK:
+        raise BundleCorruptError(f"{network} is no network file, or it was cut short")
+
+
+def _seconds_per_run(signature: _Signature) -> float:
+    """How long one run takes on this processor, its inputs being zeros."""
+    durations = []
+    for _ in range(_NUM_TRIAL_RUNS):
+        start = time.perf_counter()
+        signature.run()
+        durations.append(time.perf_counter() - start)
+    return min(durations)
 
 
 def _load(network: Path, num_threads: int) -> CompiledModel:
-    options = Options(
-        hardware_accelerators=HardwareAccelerator.CPU,
-        cpu_options=CpuOptions(
-            num_threads=num_threads, xnnpack_weight_cache_path=_WEIGHT_CACHE_IN_MEMORY
-        ),
+    """Raises ``RuntimeError`` when LiteRT refuses the file."""
+    cpu_options = CpuOptions(
+        num_threads=num_threads, xnnpack_weight_cache_path=_WEIGHT_CACHE_IN_MEMORY
     )
+    return CompiledModel.from_file(
+        str(network),
+        environment=_environment(),
+        options=Options(hardware_accelerators=HardwareAccelerator.CPU, cpu_options=cpu_options),
+    )
+
+
+@functools.cache
+def _environment() -> Environment:
+    """LiteRT's surroundings, once per process, without looking for graphics and neural processors.
+
+    It would search these folders for their drivers, at a cost in time and memory; there are none
+    beside this file.
+    """
+    atexit.register(_silence_native_stderr)
     nowhere = str(Path(__file__).parent)
-    with _native_stderr_silenced():
-        try:
-            environment = Environment.create(
-                options=EnvironmentOptions(
-                    runtime_path=nowhere,
-                    compiler_plugin_path=nowhere,
-                    dispatch_library_path=nowhere,
-                )
-            )
-            return CompiledModel.from_file(str(network), environment=environment, options=options)
-        except RuntimeError as error:
-            raise BundleCorruptError(f"{network} is not a network that LiteRT can run: {error}") from error
+    return Environment.create(
+        options=EnvironmentOptions(
+            runtime_path=nowhere, compiler_plugin_path=nowhere, dispatch_library_path=nowhere
+        )
+    )
 
 
 @contextlib.contextmanager
 def _native_stderr_silenced() -> Iterator[None]:
-    """Drops what native code writes to standard error meanwhile."""
+    """Drops what native code writes to standard error meanwhile: LiteRT has no log level."""
     sys.stderr.flush()
-    original = os.dup(2)
-    with Path(os.devnull).open("wb") as nothing:
-        os.dup2(nothing.fileno(), 2)
+    kept = os.dup(2)
+    _silence_native_stderr()
     try:
         yield
     finally:
-        os.dup2(original, 2)
-        os.close(original)
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _silence_native_stderr() -> None:
+    """From here on standard error leads nowhere. At exit: LiteRT reports all it lets go of."""
+    with Path(os.devnull).open("wb") as nothing:
+        os.dup2(nothing.fileno(), 2)

@@ -1,0 +1,51 @@
+"""What an exporter and a runtime agree on: the names inside a network file, and its end.
+
+A network file is a LiteRT file with one signature for every size it can be run at:
+
+=====================  ===================================================================
+``step_<B>``           ``ids`` [B] int32, ``state`` [B, S] -> ``logits`` [B, V], ``state``
+``logits_<B>``         ``state`` -> ``logits``
+``prefill_<B>x<T>``    ``ids`` [B, T] int32, ``state`` -> ``state``
+=====================  ===================================================================
+
+All but ``ids`` are float32; S is ``ModelConfig.state_size``, V the vocabulary.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+#: Last bytes of every network file. A file without them was cut short.
+END_MARK = b"\nend of network\n"
+
+
+def step_name(batch: int) -> str:
+    """Signature that reads one token in each of ``batch`` rows."""
+    return f"step_{batch}"
+
+
+def logits_name(batch: int) -> str:
+    """Signature that computes the logits of ``batch`` states."""
+    return f"logits_{batch}"
+
+
+def prefill_name(batch: int, time: int) -> str:
+    """Signature that reads ``time`` tokens in each of ``batch`` rows."""
+    return f"prefill_{batch}x{time}"
+
+
+def step_batches(names: Iterable[str]) -> list[int]:
+    """Batch sizes of the ``step`` signatures among ``names``, ascending."""
+    return sorted(int(m[1]) for name in names if (m := re.fullmatch(r"step_(\d+)", name)))
+
+
+def logits_batches(names: Iterable[str]) -> list[int]:
+    """Batch sizes of the ``logits`` signatures among ``names``, ascending."""
+    return sorted(int(m[1]) for name in names if (m := re.fullmatch(r"logits_(\d+)", name)))
+
+
+def prefill_chunks(names: Iterable[str]) -> list[tuple[int, int]]:
+    """(batch, time) of the ``prefill`` signatures among ``names``, ascending."""
+    matches = (re.fullmatch(r"prefill_(\d+)x(\d+)", name) for name in names)
+    return sorted((int(m[1]), int(m[2])) for m in matches if m)
