@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from model.config import ModelConfig
@@ -177,12 +176,11 @@ class LanguageModel(keras.Model):  # type: ignore[misc]
     def weights_by_name(self) -> dict[str, FloatArray]:
         """Copies of all weights under their canonical names, float32."""
         return {
-            name: np.array(variable, dtype=np.float32)
-            for name, variable in self.named_variables().items()
+            name: variable.value.numpy().copy() for name, variable in self.named_variables().items()
         }
 
     def assign_weights(self, weights: Mapping[str, FloatArray]) -> None:
-        """Sets all weights.
+        """Sets all weights, or none.
 
         Raises:
             ValueError: a name is missing or unknown, or a shape is wrong.
@@ -196,7 +194,8 @@ class LanguageModel(keras.Model):  # type: ignore[misc]
         for name, shape in shapes.items():
             if tuple(weights[name].shape) != shape:
                 raise ValueError(f"weight {name} has shape {weights[name].shape}; expected {shape}")
-            self._variables_by_name[name].assign(weights[name])
+        for name, values in weights.items():
+            self._variables_by_name[name].assign(values)
 
     def _features(
         self,
