@@ -1,0 +1,156 @@
+"""``POST /v1/completions``."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Generator, Iterator, Sequence
+
+from flask import Blueprint, Response, g, request
+
+from service import sse
+from service.api.intake import take_request
+from service.completion_answer import CompletionAnswer
+from service.completion_run import CompletionRun
+from service.engine.request import Event
+from service.engine_client import JobStream
+from service.errors import ApiError
+from service.front import Front
+from service.job_events import engine_errors_as_api_errors, read_events
+from service.peer import ClientGoneError, Peer
+from service.prompts import PromptOptions, prepare_prompts
+from service.protocol.completions import CompletionRequest
+from service.served_model import ServedModel
+
+logger = logging.getLogger(__name__)
+
+
+def completions_blueprint(front: Front) -> Blueprint:
+    """The endpoint over ``front``."""
+    blueprint = Blueprint("completions", __name__)
+
+    @blueprint.post("/v1/completions", provide_automatic_options=False)
+    def create_completion() -> Response:
+        model, body = take_request(front, CompletionRequest)
+        work = _begin(model, body)
+        return _streamed(work) if body.stream else _plain(work)
+
+    return blueprint
+
+
+class _Work:
+    """One request under way: its run, its answer, and the events it lives on."""
+
+    def __init__(
+        self, run: CompletionRun, answer: CompletionAnswer, stream: JobStream, peer: Peer
+    ) -> None:
+        self.run = run
+        self.answer = answer
+        self.peer = peer
+        self._stream = stream
+        self._events = read_events(stream, peer)
+        self._request_id: str = g.request_id
+
+    def wait_for_place(self) -> None:
+        """Waits until the first job has left the queue, or ended.
+
+        Raises:
+            ApiError: the request failed; nothing is left running.
+            ClientGoneError: the client closed its connection; likewise.
+        """
+        try:
+            self._take(next((events for events in self._events if events), []))
+        except BaseException:
+            self.close()
+            raise
+
+    def steps(self) -> Iterator[None]:
+        """Works on to the end, giving control back after every batch of events.
+
+        Raises:
+            ApiError, ClientGoneError: as ``wait_for_place``.
+        """
+        try:
+            while not self.run.finished:
+                yield
+                self._take(next(self._events))
+            yield
+            logger.info("%s %s", self._request_id, self.run.summary())
+        except ClientGoneError:
+            logger.info("%s client gone: %s", self._request_id, self.run.summary())
+            raise
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Cancels what still runs."""
+        self._stream.close()
+
+    def _take(self, events: Sequence[Event]) -> None:
+        done = self.run.take(events)
+        if done:
+            self._stream.cancel(done)
+
+
+def _begin(model: ServedModel, body: CompletionRequest) -> _Work:
+    num_sequences = len(body.prompt) * (body.best_of or body.n)
+    if num_sequences > model.settings.max_sequences:
+        raise ApiError(
+            "too_many_sequences",
+            f"prompts x best_of is {num_sequences}; "
+            f"at most {model.settings.max_sequences} are allowed",
+            param="prompt",
+        )
+    model.check_room(num_sequences)
+    options = PromptOptions(
+        truncate_tokens=body.truncate_prompt_tokens,
+        add_special_tokens=body.add_special_tokens,
+        parse_special=body.parse_special,
+        skip_special_tokens=body.skip_special_tokens,
+    )
+    prompts = prepare_prompts(model, body.prompt, options)
+    answer_id = f"cmpl-{uuid.uuid4().hex}"
+    run = CompletionRun(
+        model, body, prompts, run_id=answer_id, client=request.remote_addr or "unknown"
+    )
+    with engine_errors_as_api_errors():
+        stream = model.engines.submit(run.jobs)
+    answer = CompletionAnswer(model, body, prompts, run, answer_id)
+    return _Work(run, answer, stream, Peer(request.environ))
+
+
+def _plain(work: _Work) -> Response:
+    work.wait_for_place()
+    for _ in work.steps():
+        pass
+    return Response(work.answer.plain(), mimetype="application/json")
+
+
+def _streamed(work: _Work) -> Response:
+    work.wait_for_place()
+    response = Response(_events(work), headers=dict(sse.HEADERS))
+    response.call_on_close(work.close)
+    return response
+
+
+def _events(work: _Work) -> Generator[bytes]:
+    yield b""  # sends the status line: the request has left the queue
+    last_sent = time.monotonic()
+    try:
+        for _ in work.steps():
+            chunks = b"".join(work.answer.chunks())
+            if chunks:
+                yield chunks
+            elif time.monotonic() - last_sent < sse.PING_AFTER_SECONDS:
+                continue
+            else:
+                yield sse.PING
+            last_sent = time.monotonic()
+        usage = work.answer.usage_chunk()
+        yield (usage or b"") + sse.DONE
+    except ApiError as error:
+        work.peer.hang_up()
+        yield sse.error_event(error.body())
+    except ClientGoneError:
+        return

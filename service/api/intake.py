@@ -1,0 +1,77 @@
+"""What happens to every JSON request before its endpoint sees it, in the contract's order.
+
+Content type, size, JSON, model, fields, room in the queue.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from flask import g, request
+from werkzeug.datastructures import Headers
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+
+from service.errors import ApiError, shown
+from service.front import Front
+from service.json_body import parse_json_object
+from service.protocol.parse import Request, parse_request
+from service.served_model import ServedModel
+
+RequestT = TypeVar("RequestT", bound=Request)
+
+
+def take_request(front: Front, shape: type[RequestT]) -> tuple[ServedModel, RequestT]:
+    """The request that the HTTP request at hand carries, and the model it asks for.
+
+    Raises:
+        ApiError: something is wrong with it.
+    """
+    body = read_json_body(front.settings.max_body_bytes)
+    model = front.models.find(body.get("model"))
+    g.model = model
+    strict = request.headers.get("foretoken-strict", "").strip().lower() == "true"
+    parsed = parse_request(shape, body, model.limits, strict=strict)
+    g.ignored_fields = parsed.ignored_header()
+    front.check_open()
+    return model, parsed.request
+
+
+def read_json_body(max_bytes: int) -> dict[str, Any]:
+    """The JSON object in the body of the HTTP request at hand.
+
+    Raises:
+        ApiError: ``unsupported_media_type``, ``request_too_large``, ``invalid_json``.
+    """
+    _check_content_type(request.headers)
+    return parse_json_object(_read_body(max_bytes))
+
+
+def _check_content_type(headers: Headers) -> None:
+    content_type = headers.get("Content-Type", "")
+    if content_type and content_type.partition(";")[0].strip().lower() != "application/json":
+        raise ApiError(
+            "unsupported_media_type",
+            f"Content-Type must be application/json, not {shown(content_type)}",
+        )
+    encoding = headers.get("Content-Encoding")
+    if encoding is not None:
+        raise ApiError(
+            "unsupported_media_type",
+            f"Content-Encoding {shown(encoding)} is not supported; send the body as it is",
+        )
+
+
+def _read_body(max_bytes: int) -> bytes:
+    too_large = ApiError(
+        "request_too_large", f"the body is larger than max_body_bytes, which is {max_bytes}"
+    )
+    if (request.content_length or 0) > max_bytes:
+        raise too_large
+    request.max_content_length = max_bytes
+    try:
+        return request.get_data(cache=False)
+    except RequestEntityTooLarge:
+        raise too_large from None
+    except (ClientDisconnected, OSError, ValueError) as error:
+        # The server's errors for broken chunks are ValueErrors or OSErrors, by version.
+        raise ApiError("invalid_json", "the body broke off or is not framed right") from error

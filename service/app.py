@@ -1,0 +1,96 @@
+"""The Flask application: endpoints, error envelope, the headers every answer has."""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+
+from service.api.completions import completions_blueprint
+from service.api.health import health_blueprint
+from service.api.json_answer import json_answer
+from service.api.models import models_blueprint
+from service.api.next_tokens import next_blueprint
+from service.errors import ApiError
+from service.front import Front
+from service.peer import ClientGoneError
+
+logger = logging.getLogger(__name__)
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+def create_app(front: Front) -> Flask:
+    """The application that answers for ``front``."""
+    app = Flask("foretoken", static_folder=None)
+    app.url_map.redirect_defaults = False
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = True
+    app.before_request(_name_request)
+    app.after_request(_add_headers)
+    app.register_error_handler(ApiError, _answer_api_error)
+    app.register_error_handler(ClientGoneError, _answer_nobody)
+    app.register_error_handler(HTTPException, _answer_http_exception)
+    app.register_error_handler(Exception, _answer_bug)
+    for blueprint in (completions_blueprint, next_blueprint, models_blueprint, health_blueprint):
+        app.register_blueprint(blueprint(front))
+    return app
+
+
+def _name_request() -> None:
+    given = request.headers.get("X-Request-Id", "")
+    g.request_id = given if _REQUEST_ID.fullmatch(given) else f"req-{uuid.uuid4().hex}"
+
+
+def _add_headers(response: Response) -> Response:
+    response.headers["x-request-id"] = g.request_id
+    model = g.get("model")
+    if model is not None:
+        response.headers["foretoken-model"] = f"{model.id}@{model.version}"
+    if g.get("ignored_fields"):
+        response.headers["foretoken-ignored-fields"] = g.ignored_fields
+    return response
+
+
+def _answer_api_error(error: ApiError) -> Response:
+    if error.status >= 500:
+        logger.warning("%s refused: %s: %s", g.request_id, error.code, error.message)
+    response = json_answer(error.body(), error.status)
+    response.headers.update(error.headers)
+    return response
+
+
+def _answer_nobody(error: ClientGoneError) -> Response:
+    return Response(status=499)
+
+
+def _answer_http_exception(error: HTTPException) -> Response:
+    """Werkzeug's own refusals, in our envelope."""
+    if isinstance(error, MethodNotAllowed):
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        return _answer_api_error(
+            ApiError(
+                "method_not_allowed",
+                f"{request.path} takes {allowed}, not {request.method}",
+                headers={"Allow": allowed},
+            )
+        )
+    if isinstance(error, NotFound):
+        return _answer_api_error(ApiError("unknown_url", _describe_unknown(request.path)))
+    return _answer_bug(error)
+
+
+def _describe_unknown(path: str) -> str:
+    if path == "/v1/chat/completions":
+        return "there are no chat completions here; these models complete text: /v1/completions"
+    return f"there is nothing at {path[:200]}; GET / names the endpoints"
+
+
+def _answer_bug(error: Exception) -> Response:
+    logger.error("%s failed", g.get("request_id", "-"), exc_info=error)
+    return _answer_api_error(
+        ApiError("internal_error", "something went wrong here; the request id is in the log")
+    )

@@ -1,0 +1,166 @@
+"""A completion request being worked on: its jobs, its candidates, and their pieces as they come."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+from model.sampling import SamplingParams
+from service.candidate import Candidate, Piece, PromptEcho
+from service.engine.request import Event, Finished, Job, PromptScored, Sampled, Started
+from service.prompts import PreparedPrompt
+from service.protocol.completions import CompletionRequest, Usage
+from service.served_model import ServedModel
+from service.stop_strings import StopStrings
+
+#: Random seeds stay exact where JSON numbers are doubles.
+_SEED_BITS = 53
+
+#: Plain answers with stop strings: tokens sampled beyond the stop are wasted, events cost work too.
+_TOKENS_PER_EVENT_WITH_STOPS = 8
+
+
+class CompletionRun:
+    """All candidates of all prompts of one request.
+
+    Attributes:
+        jobs: one for each candidate, in order of the choices' ``index``.
+        candidates: theirs.
+        seed: the one used.
+    """
+
+    def __init__(
+        self,
+        model: ServedModel,
+        request: CompletionRequest,
+        prompts: Sequence[PreparedPrompt],
+        *,
+        run_id: str,
+        client: str,
+    ) -> None:
+        self.seed = secrets.randbits(_SEED_BITS) if request.seed is None else request.seed
+        self.jobs: list[Job] = []
+        self.candidates: list[Candidate] = []
+        self._model = model
+        self._request = request
+        self._prompts = prompts
+        self._run_id = run_id
+        self._client = client
+        self._started_at = time.monotonic()
+        self._index_of_job: dict[str, int] = {}
+        self._echo_of_job: dict[str, PromptEcho] = {}
+        self._first_token_at: float | None = None
+        stops = StopStrings(request.stop)
+        for prompt in prompts:
+            self._add_prompt(prompt, stops)
+
+    def _add_prompt(self, prompt: PreparedPrompt, stops: StopStrings) -> None:
+        request = self._request
+        scored = request.echo and request.logprobs is not None
+        echo = None
+        if request.echo and prompt.token_ids:
+            echo = PromptEcho(self._model.tokenizer, prompt, scored=scored)
+        for j in range(request.n):
+            index = len(self.jobs)
+            job = self._job(index, j, prompt, scores_prompt=scored and j == 0)
+            self.jobs.append(job)
+            self.candidates.append(Candidate(self._model.tokenizer, request, prompt, stops, echo))
+            self._index_of_job[job.job_id] = index
+            if echo is not None and j == 0:
+                self._echo_of_job[job.job_id] = echo
+
+    def _job(self, index: int, j: int, prompt: PreparedPrompt, *, scores_prompt: bool) -> Job:
+        request, settings = self._request, self._model.settings
+        return Job(
+            job_id=f"{self._run_id}-{index}",
+            prompt_token_ids=prompt.token_ids,
+            max_tokens=request.max_tokens,
+            sampling=SamplingParams(
+                temperature=request.temperature,
+                top_k=request.top_k,
+                top_p=request.top_p,
+                min_p=request.min_p,
+                typical_p=request.typical_p,
+                presence_penalty=request.presence_penalty,
+                frequency_penalty=request.frequency_penalty,
+                repetition_penalty=request.repetition_penalty,
+                logit_bias=request.logit_bias,
+                seed=self.seed,
+                candidate=j,
+            ),
+            min_tokens=request.min_tokens,
+            ignore_eos=request.ignore_eos,
+            stop_token_ids=request.stop_token_ids,
+            logprobs=request.logprobs,
+            prompt_logprobs=request.logprobs if scores_prompt else None,
+            prompt_logprobs_from=1,
+            tokens_per_event=self._tokens_per_event(),
+            deadline=self._started_at + settings.request_timeout_s,
+            queue_deadline=self._started_at + settings.queue_timeout_s,
+            client=self._client,
+        )
+
+    def _tokens_per_event(self) -> int:
+        if self._request.stream:
+            return 1
+        if self._request.stop:
+            return _TOKENS_PER_EVENT_WITH_STOPS
+        return max(1, self._request.max_tokens)
+
+    def take(self, events: Iterable[Event]) -> list[str]:
+        """Hands ``events`` to the candidates; returns the jobs to cancel, for they need no more.
+
+        Raises:
+            ApiError: a job failed.
+        """
+        done: list[str] = []
+        for event in events:
+            candidate = self.candidates[self._index_of_job[event.job_id]]
+            match event:
+                case Sampled():
+                    if self._first_token_at is None:
+                        self._first_token_at = time.monotonic()
+                    was_finished = candidate.finished
+                    candidate.on_sampled(event)
+                    if candidate.finished and not was_finished:
+                        done.append(event.job_id)
+                case Finished():
+                    candidate.on_finished(event)
+                case Started():
+                    candidate.on_started(event)
+                case PromptScored():
+                    self._echo_of_job[event.job_id].add(event)
+        return done
+
+    @property
+    def finished(self) -> bool:
+        """Whether every candidate has ended."""
+        return all(candidate.finished for candidate in self.candidates)
+
+    def pieces(self, index: int) -> Iterator[Piece]:
+        """What has been added to choice ``index`` since it was last asked for."""
+        while (piece := self.candidates[index].take()) is not None:
+            yield piece
+
+    def usage(self) -> Usage:
+        """Tokens counted so far: each prompt once, every token sampled."""
+        num_prompt = sum(len(prompt.token_ids) for prompt in self._prompts)
+        num_sampled = sum(candidate.num_tokens for candidate in self.candidates)
+        return Usage(
+            prompt_tokens=num_prompt,
+            completion_tokens=num_sampled,
+            total_tokens=num_prompt + num_sampled,
+        )
+
+    def summary(self) -> str:
+        """How it went, for the log; no text of the request or the answer."""
+        usage = self.usage()
+        first = (self._first_token_at or time.monotonic()) - self._started_at
+        reasons = sorted({str(candidate.finish_reason) for candidate in self.candidates})
+        return (
+            f"prompt_tokens={usage.prompt_tokens} completion_tokens={usage.completion_tokens} "
+            f"queue_seconds={max(c.queue_seconds for c in self.candidates):.3f} "
+            f"first_token_seconds={first:.3f} seconds={time.monotonic() - self._started_at:.3f} "
+            f"finish_reason={','.join(reasons)}"
+        )

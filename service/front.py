@@ -1,0 +1,32 @@
+"""What the endpoints share in one HTTP worker: settings, models, and whether the service drains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from service.errors import ApiError
+from service.served_model import ServedModels
+from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Front:
+    """Handed to every blueprint.
+
+    Attributes:
+        draining: tells whether the service is shutting down and takes nothing new.
+    """
+
+    settings: Settings
+    models: ServedModels
+    draining: Callable[[], bool]
+
+    def check_open(self) -> None:
+        """Refuses work while shutting down.
+
+        Raises:
+            ApiError: ``shutting_down``.
+        """
+        if self.draining():
+            raise ApiError("shutting_down", "the service is shutting down; try another server")

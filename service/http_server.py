@@ -1,0 +1,121 @@
+"""gunicorn as the service needs it: threads, a listening socket it is given, the application.
+
+Worker processes only wait and format; the engines compute. Every sequence that may run or wait can
+park one thread, so threads outnumber them: ``/health`` answers with a full queue.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+
+from model.bundle.load import Bundle
+from service.app import create_app
+from service.child_process import die_with_parent
+from service.front import Front
+from service.http_worker import HttpWorker
+from service.served_model import ServedModel, ServedModels
+from service.settings import Settings
+from service.shared_flags import SharedFlags
+
+#: Threads beyond those that sequences can park.
+_SPARE_THREADS = 32
+_MAX_CONNECTIONS = 10_000
+_KEEP_ALIVE_SECONDS = 75
+#: How long a worker that is told to stop may take to send what it has; draining came before.
+STOP_SECONDS = 3
+
+
+class HttpServer(BaseApplication):  # type: ignore[misc]  # untyped library
+    """gunicorn, configured in code."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        models: Sequence[tuple[Bundle, Sequence[str]]],
+        listener: socket.socket,
+        flags: SharedFlags,
+        runtime_directory: Path,
+    ) -> None:
+        """Serves ``models``, bundles with the addresses of their engines, on ``listener``."""
+        self._settings = settings
+        self._models = models
+        self._listener = listener
+        self._flags = flags
+        self._runtime_directory = runtime_directory
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Sets what differs from gunicorn's defaults."""
+        settings = self._settings
+        capacity = (settings.max_running + settings.max_queue) * settings.engines
+        values: dict[str, Any] = {
+            "bind": f"fd://{self._listener.fileno()}",
+            "workers": settings.workers,
+            "worker_class": HttpWorker,
+            "threads": capacity * len(self._models) + _SPARE_THREADS,
+            "worker_connections": _MAX_CONNECTIONS,
+            "keepalive": _KEEP_ALIVE_SECONDS,
+            "graceful_timeout": STOP_SECONDS,
+            "timeout": 60,
+            "worker_tmp_dir": str(self._runtime_directory),
+            "control_socket_disable": True,
+            "loglevel": "debug" if settings.log_level == "debug" else "warning",
+            "post_fork": _after_fork,
+        }
+        for name, value in values.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Callable[..., Iterable[bytes]]:
+        """The application; called once in every worker."""
+        models = [
+            ServedModel(bundle, addresses, self._settings) for bundle, addresses in self._models
+        ]
+        front = Front(self._settings, ServedModels(models), self._flags.draining)
+        return _CountedApp(create_app(front), self._flags)
+
+
+def _after_fork(arbiter: object, worker: object) -> None:
+    die_with_parent()
+
+
+class _CountedApp:
+    """Counts the requests whose answers are not complete yet, streams included."""
+
+    def __init__(self, app: Flask, flags: SharedFlags) -> None:
+        self._app = app
+        self._flags = flags
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        self._flags.add_active(1)
+        try:
+            body = self._app(environ, start_response)
+        except BaseException:
+            self._flags.add_active(-1)
+            raise
+        return _CountedBody(body, self._flags)
+
+
+class _CountedBody:
+    def __init__(self, body: Iterable[bytes], flags: SharedFlags) -> None:
+        self._body = body
+        self._flags = flags
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._body)
+
+    def close(self) -> None:
+        """Called by the server when the answer is complete, or cannot be completed."""
+        try:
+            close = getattr(self._body, "close", None)
+            if close is not None:
+                close()
+        finally:
+            self._flags.add_active(-1)

@@ -1,0 +1,52 @@
+"""gunicorn's threaded worker, whose own refusals look like all others."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import uuid
+
+from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
+from gunicorn.workers.gthread import ThreadWorker
+
+from service.errors import ApiError
+
+logger = logging.getLogger(__name__)
+
+
+class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
+    """Answers what never becomes a request of the application: the error envelope, then the end."""
+
+    def handle_error(
+        self, req: object, client: socket.socket, addr: object, exc: Exception
+    ) -> None:
+        """Answers a connection on which ``exc`` came up before or beside the application."""
+        request_id = f"req-{uuid.uuid4().hex}"
+        error = _api_error(exc)
+        if error.status >= 500:
+            logger.error("%s failed outside the application", request_id, exc_info=exc)
+        try:
+            client.sendall(_response(error, request_id))
+        except OSError:
+            logger.debug("%s: the client did not wait for the error", request_id)
+
+
+def _api_error(exc: Exception) -> ApiError:
+    if isinstance(exc, LimitRequestLine | LimitRequestHeaders):
+        return ApiError("request_too_large", "the request line or the headers are too long")
+    if isinstance(exc, ParseException):
+        return ApiError("invalid_value", f"the request is not valid HTTP: {str(exc)[:200]}")
+    return ApiError("internal_error", "something went wrong here; the request id is in the log")
+
+
+def _response(error: ApiError, request_id: str) -> bytes:
+    body = json.dumps(error.body(), separators=(",", ":")).encode("ascii")
+    head = (
+        f"HTTP/1.1 {error.status} Error\r\n"
+        "Connection: close\r\n"
+        "Content-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n"
+        f"x-request-id: {request_id}\r\n\r\n"
+    )
+    return head.encode("ascii") + body

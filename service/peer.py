@@ -1,0 +1,45 @@
+"""The client at the other end of a request: whether it is still there."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from model.errors import ForetokenError
+
+
+class ClientGoneError(ForetokenError):
+    """The client closed its connection; nobody reads the answer."""
+
+
+class Peer:
+    """The client's end of a connection.
+
+    WSGI itself notices a gone client only when writing to it fails; before that, and while
+    nothing is written, the socket has to be asked.
+    """
+
+    def __init__(self, environ: Mapping[str, Any]) -> None:
+        """Takes the socket that gunicorn puts into the WSGI environment; without one, none left."""
+        self._socket: socket.socket | None = environ.get("gunicorn.socket")
+
+    def gone(self) -> bool:
+        """Whether the client has closed the connection. Never waits, reads nothing away."""
+        if self._socket is None:
+            return False
+        try:
+            return self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def hang_up(self) -> None:
+        """After the answer now being written, no further request is read from the connection."""
+        if self._socket is None:
+            return
+        try:
+            self._socket.shutdown(socket.SHUT_RD)
+        except OSError:
+            return

@@ -1,0 +1,107 @@
+"""``POST /v1/next``: what comes next; the request and the answer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, model_validator
+
+from service.protocol.completions import Usage
+from service.protocol.fields import (
+    Boolean,
+    Limits,
+    OneOf,
+    Shaped,
+    String,
+    Whole,
+    finite_number,
+    refuse,
+    refuse_type,
+)
+from service.protocol.parse import Request
+from service.protocol.prompt import Prompts, States
+
+
+def _read_temperature(value: object, name: str, limits: Limits) -> float:
+    number = finite_number(value, name)
+    if not 0 < number <= 2:
+        raise refuse("invalid_value", f"{name} must be above 0 and at most 2, not {number}", name)
+    return number
+
+
+def _read_candidates(value: object, name: str, limits: Limits) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise refuse_type(name, "a list", value)
+    return tuple(value)
+
+
+PositiveTemperature = Annotated[
+    float,
+    Shaped(_read_temperature, {"type": "number", "exclusiveMinimum": 0, "maximum": 2}),
+]
+
+
+class NextRequest(Request):
+    """Fields of section 9 of the contract."""
+
+    model: String | None = None
+    prompt: Prompts = ("",)
+    state: States | None = None
+    return_state: Boolean = False
+    top_k: Annotated[int, Whole(1, "max_top_k")] = 10
+    unit: Annotated[Literal["token", "word"], OneOf(("token", "word"))] = "token"
+    temperature: PositiveTemperature = 1.0
+    candidates: Annotated[tuple[Any, ...], Shaped(_read_candidates, {"type": "array"})] = ()
+
+    @model_validator(mode="after")
+    def _refuse_unfinished(self) -> Self:
+        asked = {
+            "unit": self.unit != "token",
+            "candidates": bool(self.candidates),
+            "state": self.state is not None,
+            "return_state": self.return_state,
+        }
+        for name, is_asked in asked.items():
+            if is_asked:
+                raise refuse("unsupported_parameter", f"{name} is not supported yet", name)
+        return self
+
+
+class NextEntry(BaseModel):
+    """One thing that may come next."""
+
+    text: str
+    token_id: int | None
+    token_ids: list[int]
+    probability: float
+    logprob: float
+
+
+class NextData(BaseModel):
+    """What comes next after one prompt.
+
+    ``coverage`` is the sum of the probabilities in ``top``; ``entropy`` is of the whole next-token
+    distribution, in bits; ``perplexity`` and ``prompt_logprob`` are of the prompt tokens after the
+    first.
+    """
+
+    index: int
+    top: list[NextEntry]
+    coverage: float
+    entropy: float
+    perplexity: float | None
+    prompt_logprob: float
+    candidates: None = None
+    state: str | None = None
+
+
+class NextAnswer(BaseModel):
+    """The answer, one entry of ``data`` for each prompt."""
+
+    id: str
+    object: Literal["next"] = "next"
+    created: int
+    model: str
+    system_fingerprint: str
+    data: list[NextData]
+    usage: Usage

@@ -1,0 +1,144 @@
+"""A model as an HTTP worker sees it: names and sizes, tokenizer, the line to its engines."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+from model.bundle.load import Bundle
+from model.tokenizers.tokenizer import Tokenizer
+from service.engine_client import EngineClient
+from service.errors import ApiError, shown
+from service.job_events import engine_errors_as_api_errors
+from service.settings import Settings
+from service.version import VERSION
+
+#: The longest text one word token stands for, in bytes: an unknown word of 64 letters and a space.
+_LONGEST_WORD_BYTES = 260
+
+
+class ServedModel:
+    """One model: what is known of it, its tokenizer and its engines.
+
+    To be made once per process, after a fork: it calls the engines.
+    """
+
+    def __init__(self, bundle: Bundle, addresses: Sequence[str], settings: Settings) -> None:
+        """Loads the tokenizer; the engines at ``addresses`` need not be up yet.
+
+        Raises:
+            TokenizerError: the tokenizer cannot be used.
+        """
+        self.bundle = bundle
+        self.settings = settings
+        self.tokenizer = Tokenizer.load(bundle.tokenizer_path)
+        self.engines = EngineClient(addresses)
+        self._was_ready = False
+
+    @property
+    def id(self) -> str:
+        """The name that requests ask for."""
+        return self.bundle.manifest.name
+
+    @property
+    def version(self) -> str:
+        """The bundle's version."""
+        return str(self.bundle.manifest.version or 0)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes if, and only if, answers to the same request may change."""
+        manifest = self.bundle.manifest
+        parts = (manifest.network.digest, manifest.tokenizer.digest, VERSION)
+        return "fp_" + hashlib.sha256("/".join(parts).encode()).hexdigest()[:12]
+
+    @cached_property
+    def limits(self) -> dict[str, int | float]:
+        """What bounds a request's fields: the published limits and the size of the vocabulary."""
+        return {**self.settings.limits(), "vocab_size": self.tokenizer.vocab_size}
+
+    @cached_property
+    def longest_token_bytes(self) -> int:
+        """No token stands for more bytes of text than this."""
+        tokenizer = self.tokenizer
+        sizes = (
+            len(tokenizer.token_bytes(token_id, skip_special=False))
+            for token_id in range(tokenizer.vocab_size)
+        )
+        return max(*sizes, _LONGEST_WORD_BYTES if tokenizer.kind == "word" else 4)
+
+    def check_ready(self) -> None:
+        """Refuses while no engine takes jobs.
+
+        Raises:
+            ApiError: ``model_loading`` until the first time one does, then ``engine_unavailable``.
+        """
+        if self.engines.ready:
+            self._was_ready = True
+        elif not self._was_ready:
+            raise ApiError("model_loading", f"model {self.id} is being loaded; try again soon")
+        else:
+            raise ApiError("engine_unavailable", "the engine is being restarted; try again soon")
+
+    def check_room(self, num_sequences: int) -> None:
+        """Refuses at once what the engines would refuse anyway.
+
+        Raises:
+            ApiError: ``overloaded``, ``shutting_down``, or as ``check_ready``.
+        """
+        if not self.engines.status():
+            self.check_ready()
+        with engine_errors_as_api_errors():
+            self.engines.check_room(num_sequences)
+
+    def describe(self) -> dict[str, Any]:
+        """The ``Model`` object of ``GET /v1/models``."""
+        return {
+            "id": self.id,
+            "object": "model",
+            "created": int(self.bundle.manifest.created),
+            "owned_by": "foretoken",
+            "version": self.version,
+            "max_model_len": self.settings.max_prompt_tokens + self.settings.max_tokens,
+            "tokenizer": {
+                "kind": self.tokenizer.kind,
+                "vocab_size": self.tokenizer.vocab_size,
+            },
+            "embedding_dimensions": self.bundle.config.hidden_size,
+            "state_bytes": 4 * self.bundle.config.state_size,
+            "limits": self.settings.limits(),
+        }
+
+
+class ServedModels:
+    """All models served, by name; the first is the default."""
+
+    def __init__(self, models: Sequence[ServedModel]) -> None:
+        self._models = {model.id: model for model in models}
+        self.default = models[0]
+
+    def __iter__(self) -> Iterator[ServedModel]:
+        return iter(self._models.values())
+
+    def find(self, name: object) -> ServedModel:
+        """The model a request asks for by ``name``; None asks for the default.
+
+        Raises:
+            ApiError: ``invalid_type``, ``model_not_found``.
+        """
+        if name is None:
+            return self.default
+        if not isinstance(name, str):
+            raise ApiError(
+                "invalid_type", f"model must be a string, not {shown(name)}", param="model"
+            )
+        if name not in self._models:
+            names = ", ".join(self._models)
+            raise ApiError(
+                "model_not_found",
+                f"there is no model {shown(name)}; the models here: {names}",
+                param="model",
+            )
+        return self._models[name]
