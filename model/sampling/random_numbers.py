@@ -15,6 +15,8 @@ UInt64Array = NDArray[np.uint64]
 
 _MASK = 2**64 - 1
 _GAMMA = 0x9E3779B97F4A7C15
+#: Sets the second key apart from every mixed counter: it must not be one of them.
+_SECOND_KEY = 0xD6E8FEB86659FD93
 _GAMMA_ARRAY = np.array(_GAMMA, np.uint64)
 _MULTIPLIER_1 = np.array(0xBF58476D1CE4E5B9, np.uint64)
 _MULTIPLIER_2 = np.array(0x94D049BB133111EB, np.uint64)
@@ -25,7 +27,7 @@ def stream_keys(seed: int, candidate: int) -> tuple[int, int]:
     """Two 64-bit keys for candidate ``candidate`` of ``seed`` (signed 64 bits)."""
     first = _mix(((seed & _MASK) + _GAMMA) & _MASK)
     first = _mix((first + (candidate + 1) * _GAMMA) & _MASK)
-    return first, _mix((first + _GAMMA) & _MASK)
+    return first, _mix(first ^ _SECOND_KEY)
 
 
 def uniforms(keys: UInt64Array, positions: UInt64Array) -> NDArray[np.float64]:

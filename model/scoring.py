@@ -1,0 +1,113 @@
+"""From logits to scores: logprobs, the most likely tokens, ranks, entropy, perplexity, bits.
+
+Logprobs are natural logarithms of the model's own softmax, before temperature, bias, penalties and
+filters. A row's numbers are the same, bit for bit, whatever batch it is in.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.state import FloatArray, IntArray
+
+#: No logprob is given out lower than this; a certainty of 1e-4343 is as good as none.
+MIN_LOGPROB = -9999.0
+
+
+def log_normalisers(logits: FloatArray) -> NDArray[np.float64]:
+    """log(sum(exp(logits))) of each row: [batch, vocab] float32 -> [batch] float64."""
+    largest = logits.max(axis=1, keepdims=True)
+    sums = np.exp(logits - largest).sum(axis=1)
+    normalisers: NDArray[np.float64] = largest[:, 0] + np.log(sums.astype(np.float64))
+    return normalisers
+
+
+def log_softmax(logits: FloatArray) -> FloatArray:
+    """Logprobs of every token: [batch, vocab] float32 -> the same, at least ``MIN_LOGPROB``."""
+    return _logprobs(logits, log_normalisers(logits)[:, None])
+
+
+def token_logprobs(
+    logits: FloatArray, token_ids: IntArray, normalisers: NDArray[np.float64] | None = None
+) -> FloatArray:
+    """Logprobs of one token per row.
+
+    Args:
+        logits: [batch, vocab] float32.
+        token_ids: [batch], or [batch, n] for several tokens per row.
+        normalisers: ``log_normalisers(logits)``, if at hand.
+
+    Returns:
+        float32 of the shape of ``token_ids``; equal to what ``log_softmax`` gives.
+    """
+    if normalisers is None:
+        normalisers = log_normalisers(logits)
+    if token_ids.ndim == 1:
+        return _logprobs(logits[np.arange(len(logits)), token_ids], normalisers)
+    return _logprobs(np.take_along_axis(logits, token_ids, axis=1), normalisers[:, None])
+
+
+def top_tokens(logits: FloatArray, num_top: int) -> IntArray:
+    """The most likely tokens of each row, descending, ties to the lowest id.
+
+    Args:
+        logits: [batch, vocab] float32.
+        num_top: how many; all if the vocabulary is smaller.
+
+    Returns:
+        [batch, num_top] int32.
+    """
+    num_rows, vocab_size = logits.shape
+    num_top = min(num_top, vocab_size)
+    top = np.empty((num_rows, num_top), np.int32)
+    if num_top == 1:
+        top[:, 0] = logits.argmax(axis=1)
+    elif num_top > 1:
+        # The num_top-th largest logit bounds what has to be sorted.
+        bounds = np.partition(logits, vocab_size - num_top, axis=1)[:, vocab_size - num_top]
+        for row, bound in enumerate(bounds):
+            token_ids = np.flatnonzero(logits[row] >= bound)
+            order = np.argsort(-logits[row, token_ids], kind="stable")
+            top[row] = token_ids[order[:num_top]]
+    return top
+
+
+def token_ranks(logits: FloatArray, token_ids: IntArray) -> IntArray:
+    """Place of one token per row in descending order, from 1, ties to the lowest id: [batch]."""
+    own = logits[np.arange(len(logits)), token_ids][:, None]
+    before = np.arange(logits.shape[1]) < token_ids[:, None]
+    ahead = (logits > own) | ((logits == own) & before)
+    ranks: IntArray = ahead.sum(axis=1).astype(np.int32) + np.int32(1)
+    return ranks
+
+
+def entropy_bits(logits: FloatArray) -> NDArray[np.float64]:
+    """Entropy -sum(p log2 p) of each row's distribution: [batch, vocab] -> [batch] float64."""
+    logprobs = logits - log_normalisers(logits)[:, None]
+    with np.errstate(invalid="ignore"):
+        terms = np.where(np.isneginf(logits), 0.0, np.exp(logprobs) * logprobs)
+    entropies: NDArray[np.float64] = -terms.sum(axis=1) / math.log(2)
+    return np.maximum(entropies, 0.0)
+
+
+def perplexity(mean_logprob: float) -> float:
+    """exp(-mean logprob), in tokens; infinite where that overflows."""
+    return math.exp(-mean_logprob) if -mean_logprob < 709.0 else math.inf
+
+
+def bits_per_byte(total_logprob: float, num_bytes: int) -> float:
+    """Nats of a text over ln 2 and its bytes: comparable between tokenizers of any kind.
+
+    Raises:
+        ValueError: ``num_bytes`` is not positive.
+    """
+    if num_bytes <= 0:
+        raise ValueError(f"num_bytes is {num_bytes}; bits per byte need a text that is not empty")
+    return -total_logprob / (math.log(2) * num_bytes)
+
+
+def _logprobs(logits: FloatArray, normalisers: NDArray[np.float64]) -> FloatArray:
+    return np.maximum(logits - normalisers, MIN_LOGPROB).astype(np.float32)

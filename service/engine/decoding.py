@@ -1,0 +1,167 @@
+"""One step of every sequence past its reading: feed a token, get logits, score or sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as SequenceOf
+from typing import NamedTuple
+
+import numpy as np
+
+from model.runtime.contract import Runtime
+from model.sampling import NO_TOKEN, SamplingPlan
+from model.state import FloatArray, IntArray
+from service.engine.reading import PromptReader
+from service.engine.request import FinishReason, NextTokens
+from service.engine.scores import next_tokens, score_rows
+from service.engine.sequence import Sequence
+from service.engine.slots import SlotStates
+
+
+class Ending(NamedTuple):
+    """A sequence that ended in a step, and how; its slot still holds its last state."""
+
+    sequence: Sequence
+    finish_reason: FinishReason
+    stop_token_id: int | None = None
+    next: NextTokens | None = None
+
+
+class Decoder:
+    """Advances sequences by one token each, whatever each of them is about to do with it."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        slots: SlotStates,
+        reader: PromptReader,
+        end_of_text_id: int,
+        never: SequenceOf[int],
+    ) -> None:
+        self._runtime = runtime
+        self._slots = slots
+        self._reader = reader
+        self._end_of_text_id = end_of_text_id
+        self._never = tuple(never)
+        self._planned: list[Sequence] = []
+        self._plan = SamplingPlan([])
+
+    def step(self, sequences: SequenceOf[Sequence]) -> list[Ending]:
+        """Advances all of ``sequences``, which must not be empty; returns those that ended."""
+        ordered, logits = self._logits_of(sequences)
+        to_score, to_sample, to_end = [], [], []
+        for row, sequence in enumerate(ordered):
+            if sequence.num_read < len(sequence.prompt):
+                to_score.append(row)
+            elif sequence.samples:
+                to_sample.append(row)
+            else:
+                to_end.append(row)
+        endings = [self._end(ordered[row], logits[row]) for row in to_end]
+        if to_score:
+            endings += self._score_prompts(*_select(to_score, ordered, logits))
+        if to_sample:
+            endings += self._sample(*_select(to_sample, ordered, logits))
+        return endings
+
+    def _logits_of(self, sequences: SequenceOf[Sequence]) -> tuple[list[Sequence], FloatArray]:
+        """Logits after feeding each sequence its next token, or from its state if it has none."""
+        fed = [sequence for sequence in sequences if sequence.next_token is not None]
+        if len(fed) == len(sequences):
+            return fed, self._feed(fed)
+        idle = [sequence for sequence in sequences if sequence.next_token is None]
+        logits = self._runtime.logits(self._slots.gather([s.slot for s in idle]))
+        if fed:
+            logits = np.concatenate([logits, self._feed(fed)])
+        return idle + fed, logits
+
+    def _feed(self, sequences: list[Sequence]) -> FloatArray:
+        slots = [sequence.slot for sequence in sequences]
+        token_ids = np.array([sequence.next_token for sequence in sequences], np.int32)
+        states = self._slots.gather(slots)
+        new_document = token_ids == self._end_of_text_id
+        if new_document.any():
+            states = np.where(new_document[:, None], np.float32(0.0), states)
+        logits, states = self._runtime.step(token_ids, states)
+        self._slots.scatter(slots, states)
+        for row, sequence in enumerate(sequences):
+            sequence.next_token = None
+            if sequence.to_be_kept:
+                sequence.to_be_kept = False
+                self._reader.keep(sequence, states[row])
+        return logits
+
+    def _end(self, sequence: Sequence, logits: FloatArray) -> Ending:
+        return Ending(sequence, "length", next=self._next_tokens(sequence, logits))
+
+    def _next_tokens(self, sequence: Sequence, logits: FloatArray) -> NextTokens | None:
+        top_k = sequence.job.next_top_k
+        if top_k is None:
+            return None
+        return next_tokens(logits, top_k, sequence.job.sampling.temperature)
+
+    def _score_prompts(self, sequences: list[Sequence], logits: FloatArray) -> list[Ending]:
+        targets = [int(sequence.prompt[sequence.num_read]) for sequence in sequences]
+        num_top = [sequence.job.prompt_logprobs or 0 for sequence in sequences]
+        scores = score_rows(logits, np.array(targets, np.int32), num_top, with_ranks=True)
+        endings = []
+        for sequence, target, score in zip(sequences, targets, scores, strict=True):
+            sequence.unsent_scores.append(score)
+            sequence.next_token = target
+            sequence.num_read += 1
+            if sequence.num_read == len(sequence.prompt) and not sequence.needs_last_step:
+                endings.append(Ending(sequence, "length"))
+        return endings
+
+    def _sample(self, sequences: list[Sequence], logits: FloatArray) -> list[Ending]:
+        if self._planned != sequences:
+            params = [sequence.job.sampling for sequence in sequences]
+            self._planned, self._plan = sequences, SamplingPlan(params, self._never)
+        positions = np.array([sequence.num_sampled for sequence in sequences], np.int64)
+        counts = {
+            row: sequence.counts
+            for row, sequence in enumerate(sequences)
+            if sequence.counts is not None
+        }
+        banned = {
+            row: sequence.not_yet_ids
+            for row, sequence in enumerate(sequences)
+            if sequence.num_sampled < sequence.job.min_tokens
+        }
+        token_ids = self._plan.sample(logits, positions, counts, banned)
+        self._score_sampled(sequences, logits, token_ids)
+        endings = []
+        for row, (sequence, token_id) in enumerate(zip(sequences, token_ids.tolist(), strict=True)):
+            if token_id == NO_TOKEN:
+                endings.append(Ending(sequence, "error"))
+                continue
+            sequence.take(token_id)
+            if token_id in sequence.stop_ids:
+                following = self._next_tokens(sequence, logits[row])
+                endings.append(Ending(sequence, "stop", token_id, following))
+            elif sequence.num_sampled >= sequence.job.max_tokens and not sequence.needs_last_step:
+                endings.append(Ending(sequence, "length"))
+        return endings
+
+    def _score_sampled(
+        self, sequences: list[Sequence], logits: FloatArray, token_ids: IntArray
+    ) -> None:
+        rows = [
+            row
+            for row, sequence in enumerate(sequences)
+            if sequence.job.logprobs is not None and token_ids[row] != NO_TOKEN
+        ]
+        if not rows:
+            return
+        scored, scored_logits = _select(rows, sequences, logits)
+        num_top = [sequence.job.logprobs or 0 for sequence in scored]
+        scores = score_rows(scored_logits, token_ids[rows], num_top, with_ranks=False)
+        for sequence, score in zip(scored, scores, strict=True):
+            sequence.unsent_scores.append(score)
+
+
+def _select(
+    rows: list[int], sequences: list[Sequence], logits: FloatArray
+) -> tuple[list[Sequence], FloatArray]:
+    if len(rows) == len(sequences):
+        return sequences, logits
+    return [sequences[row] for row in rows], logits[rows]

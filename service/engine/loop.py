@@ -1,0 +1,312 @@
+"""The engine itself: ``EngineLoop`` takes jobs, runs steps, hands out events. No sockets, no text.
+
+One step: jobs past their deadline end; free slots are filled; prompts are read on, side by side;
+then every sequence past its reading takes part in one ``runtime.step`` and uses the logits it gets
+(iteration-level scheduling: Yu et al. 2022, Orca). A job's tokens and logprobs depend on the job
+alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Sequence as SequenceOf
+from dataclasses import replace
+
+import numpy as np
+
+from model.runtime.contract import Runtime
+from service.engine.counters import Counters
+from service.engine.decoding import Decoder, Ending
+from service.engine.job_check import find_fault
+from service.engine.reading import PromptReader
+from service.engine.request import ErrorCode, Event, Finished, Job, PromptScored, Sampled, Started
+from service.engine.scheduler import Admission, Scheduler, Ticket
+from service.engine.scores import stack_scores
+from service.engine.sequence import JobKey, Sequence
+from service.engine.slots import SlotStates
+from service.engine.state_cache import StateCache
+
+logger = logging.getLogger(__name__)
+
+Owner = Hashable
+
+#: How deep one engine step reads into prompts while others wait for their next token, and while
+#: nobody does (new jobs and cancels are heard between steps).
+_DEPTH_BESIDE_DECODING = 32
+_DEPTH_ALONE = 256
+#: Prompt scores are sent in pieces of so many tokens.
+_SCORES_PER_EVENT = 256
+#: So many failed steps in a row, and the engine no longer counts as ready.
+_MAX_FAILURES = 3
+
+_MESSAGES: Mapping[ErrorCode, str] = {
+    "queue_timeout": "the request waited too long for its turn",
+    "request_timeout": "the request took too long",
+    "step_failed": "the model failed on this request",
+    "shutting_down": "the service is shutting down",
+}
+
+
+class EngineLoop:
+    """Runs jobs on ``runtime``. To be used from one thread.
+
+    Args:
+        runtime: the network.
+        end_of_text_id: the token that starts and ends documents.
+        unknown_id: a token never to be sampled.
+        max_running: slots.
+        max_queue: most jobs that may wait.
+        cache_bytes: how much the states after prompt prefixes may take.
+        clock: monotonic seconds; deadlines are by this clock.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        end_of_text_id: int,
+        unknown_id: int | None = None,
+        max_running: int = 64,
+        max_queue: int = 256,
+        cache_bytes: int = 32 * 2**20,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.counters = Counters()
+        self.scheduler: Scheduler[JobKey] = Scheduler(max_running, max_queue)
+        self._config = runtime.config
+        self._end_of_text_id = end_of_text_id
+        self._clock = clock
+        self._slots = SlotStates(max_running, runtime.config.state_size)
+        self._reader = PromptReader(runtime, self._slots, StateCache(cache_bytes), end_of_text_id)
+        never = () if unknown_id is None else (unknown_id,)
+        self._decoder = Decoder(runtime, self._slots, self._reader, end_of_text_id, never)
+        self._waiting: dict[JobKey, Job] = {}
+        self._sequences: dict[JobKey, Sequence] = {}
+        self._active: list[Sequence] = []
+        self._outbox: dict[Owner, list[Event]] = {}
+        self._num_failures = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs or waits."""
+        return bool(self._waiting or self._sequences)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the network works: not every one of the last few steps has failed."""
+        return self._num_failures < _MAX_FAILURES
+
+    def submit(self, owner: Owner, jobs: SequenceOf[Job]) -> bool:
+        """Takes all of ``jobs``; or none, and returns False: the queue is full.
+
+        A job that does not fit the model, or whose id is open already, ends at once with
+        ``invalid_job``.
+        """
+        sound: dict[JobKey, Job] = {}
+        faults: list[tuple[Job, str]] = []
+        for job in jobs:
+            key = (owner, job.job_id)
+            fault = find_fault(job, self._config)
+            if key in sound or key in self.scheduler:
+                fault = f"a job named {job.job_id} is open already"
+            if fault is None:
+                sound[key] = job
+            else:
+                faults.append((job, fault))
+        tickets = [
+            Ticket(key, job.client, job.queue_deadline, job.deadline) for key, job in sound.items()
+        ]
+        if not self.scheduler.submit(tickets, self._clock()):
+            return False
+        self._waiting.update(sound)
+        for job, fault in faults:
+            self._post(owner, _unstarted_end(job, "invalid_job", fault))
+        return True
+
+    def cancel(self, owner: Owner, job_ids: Iterable[str]) -> None:
+        """Ends these jobs with ``cancelled``; unknown ones are ignored."""
+        for job_id in job_ids:
+            key = (owner, job_id)
+            if key in self._sequences:
+                self._end_running(Ending(self._sequences[key], "cancelled"))
+            elif key in self._waiting:
+                self.scheduler.remove(key, self._clock())
+                self._post(owner, Finished(job_id, "cancelled"))
+                del self._waiting[key]
+
+    def drop_owner(self, owner: Owner) -> None:
+        """Ends every job of ``owner``, who is gone; its events are thrown away."""
+        self.cancel(owner, [job_id for key_owner, job_id in self.scheduler if key_owner == owner])
+        self._outbox.pop(owner, None)
+
+    def fail_all(self, code: ErrorCode) -> None:
+        """Ends every job with ``code``."""
+        for sequence in tuple(self._sequences.values()):
+            self._end_running(Ending(sequence, "error"), code)
+        for (owner, job_id), job in tuple(self._waiting.items()):
+            self.scheduler.remove((owner, job_id), self._clock())
+            self._post(owner, _unstarted_end(job, code, _MESSAGES[code]))
+        self._waiting.clear()
+
+    def take_events(self) -> dict[Owner, list[Event]]:
+        """The events since the last call, by the owner of the jobs, in order."""
+        outbox, self._outbox = self._outbox, {}
+        return outbox
+
+    def step(self) -> None:
+        """Does one round of work, if there is any."""
+        self._expire()
+        for admission in self.scheduler.admit(self._clock()):
+            self._start(admission)
+        self._read_prompts()
+        if self._active:
+            self._decode()
+
+    def _expire(self) -> None:
+        for expiry in self.scheduler.expire(self._clock()):
+            sequence = self._sequences.get(expiry.key)
+            if sequence is not None:
+                self._forget(sequence)
+                self._post_end(Ending(sequence, "error"), expiry.reason)
+            else:
+                job = self._waiting.pop(expiry.key)
+                end = _unstarted_end(job, expiry.reason, _MESSAGES[expiry.reason])
+                self._post(expiry.key[0], replace(end, queue_seconds=expiry.queue_seconds))
+
+    def _start(self, admission: Admission[JobKey]) -> None:
+        key, slot, queue_seconds = admission.key, admission.slot, admission.queue_seconds
+        sequence = Sequence(key, self._waiting.pop(key), slot, self._end_of_text_id, self._config)
+        sequence.queue_seconds = queue_seconds
+        sequence.started_at = self._clock()
+        self._sequences[key] = sequence
+        unread = self._reader.begin(sequence)
+        self.counters.count_lookup(len(sequence.prompt), sequence.cached_tokens)
+        self._post(key[0], Started(key[1], sequence.cached_tokens, queue_seconds))
+        if not unread:
+            self._end_reading(sequence)
+
+    def _read_prompts(self) -> None:
+        depth = _DEPTH_BESIDE_DECODING if self._active else _DEPTH_ALONE
+        while (group := self._reader.next_group(depth)) is not None:
+            depth -= group.num_tokens
+            try:
+                done = self._reader.read(group)
+            except Exception:
+                logger.exception("reading %d prompts failed", len(group.sequences))
+                self._fail(group.sequences)
+                continue
+            self._num_failures = 0
+            for sequence in done:
+                self._end_reading(sequence)
+
+    def _end_reading(self, sequence: Sequence) -> None:
+        sequence.read_at = self._clock()
+        if sequence.wants_logits:
+            self._active.append(sequence)
+        else:
+            self._end_running(Ending(sequence, "length"))
+
+    def _decode(self) -> None:
+        try:
+            endings = self._decoder.step(self._active)
+        except Exception:
+            logger.exception("a step of %d sequences failed", len(self._active))
+            self._fail(self._active)
+            return
+        self._num_failures = 0
+        self.counters.count_step(len(self._active))
+        for sequence in self._active:
+            self._post_progress(sequence)
+        for ending in endings:
+            self._end_running(ending, "step_failed" if ending.finish_reason == "error" else None)
+
+    def _fail(self, sequences: SequenceOf[Sequence]) -> None:
+        """Ends the sequences the network failed on."""
+        self._num_failures += 1
+        self.counters.failed_steps_total += 1
+        for sequence in tuple(sequences):
+            self._end_running(Ending(sequence, "error"), "step_failed")
+
+    def _post_progress(self, sequence: Sequence) -> None:
+        """Posts what a sequence has gathered, if it is enough for an event."""
+        if len(sequence.unsent_token_ids) >= sequence.job.tokens_per_event:
+            self._post_sampled(sequence)
+        elif sequence.num_scores_sent < sequence.num_scored:
+            gathered = len(sequence.unsent_scores)
+            complete = sequence.num_scores_sent + gathered == sequence.num_scored
+            if complete or gathered >= _SCORES_PER_EVENT:
+                self._post_prompt_scores(sequence)
+
+    def _post_sampled(self, sequence: Sequence) -> None:
+        owner, job_id = sequence.key
+        scores = sequence.unsent_scores
+        token_ids, sequence.unsent_token_ids = tuple(sequence.unsent_token_ids), []
+        sequence.unsent_scores = []
+        self._post(owner, Sampled(job_id, token_ids, stack_scores(scores) if scores else None))
+
+    def _post_prompt_scores(self, sequence: Sequence) -> None:
+        owner, job_id = sequence.key
+        scores, sequence.unsent_scores = sequence.unsent_scores, []
+        start = sequence.num_unscored + sequence.num_scores_sent
+        ranks = np.array([score.rank for score in scores], np.int32)
+        self._post(owner, PromptScored(job_id, start, stack_scores(scores), ranks))
+        sequence.num_scores_sent += len(scores)
+
+    def _end_running(self, ending: Ending, code: ErrorCode | None = None) -> None:
+        self.scheduler.remove(ending.sequence.key, self._clock())
+        self._forget(ending.sequence)
+        self._post_end(ending, code)
+
+    def _forget(self, sequence: Sequence) -> None:
+        del self._sequences[sequence.key]
+        self._reader.discard(sequence)
+        if sequence in self._active:
+            self._active = [other for other in self._active if other is not sequence]
+
+    def _post_end(self, ending: Ending, code: ErrorCode | None) -> None:
+        sequence, job = ending.sequence, ending.sequence.job
+        if sequence.unsent_token_ids:
+            self._post_sampled(sequence)
+        now = self._clock()
+        read_at = now if sequence.read_at is None else sequence.read_at
+        complete = ending.finish_reason in ("stop", "length")
+        self._post(
+            sequence.key[0],
+            Finished(
+                job.job_id,
+                ending.finish_reason,
+                stop_token_id=ending.stop_token_id,
+                num_prompt_tokens=len(sequence.prompt),
+                cached_tokens=sequence.cached_tokens,
+                num_completion_tokens=sequence.num_sampled,
+                queue_seconds=sequence.queue_seconds,
+                prefill_seconds=read_at - sequence.started_at,
+                decode_seconds=now - read_at,
+                next=ending.next,
+                state=self._slots.get(sequence.slot).tobytes()
+                if job.return_state and complete
+                else None,
+                num_state_tokens=sequence.num_sampled - (ending.stop_token_id is not None),
+                error_code=code,
+                error_message=None if code is None else _MESSAGES[code],
+            ),
+        )
+
+    def _post(self, owner: Owner, event: Event) -> None:
+        if type(event) is Finished:
+            self.counters.count_end(event)
+        self._outbox.setdefault(owner, []).append(event)
+
+
+def _unstarted_end(job: Job, code: ErrorCode, message: str) -> Finished:
+    """The end of a job that never had a slot."""
+    num_prompt_tokens = len(job.prompt_token_ids)
+    return Finished(
+        job.job_id,
+        "error",
+        num_prompt_tokens=num_prompt_tokens,
+        error_code=code,
+        error_message=message,
+    )
