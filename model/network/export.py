@@ -19,8 +19,9 @@ import numpy as np
 
 from model.config import NUM_STATE_TENSORS, ModelConfig
 from model.errors import ConfigurationError
-from model.network.litert_file import Constant, Graph, LiteRTFile, Tensor
-from model.runtime import signatures
+from model.network.litert_file import Constant, LiteRTFile
+from model.network.litert_graph import Graph, Tensor
+from model.runtime import network_file
 from model.state import FloatArray
 
 #: Batch sizes for one token per row.
@@ -64,13 +65,13 @@ def export_network(
     network = _Network(config, _constants(config, weights, quantise=quantise))
     file = LiteRTFile("foretoken recurrent language model")
     for batch in step_batches:
-        network.add_step(file.graph(signatures.step_name(batch)), batch)
+        network.add_step(Graph(file, network_file.step_name(batch)), batch)
     for batch in logits_batches:
-        network.add_logits(file.graph(signatures.logits_name(batch)), batch)
+        network.add_logits(Graph(file, network_file.logits_name(batch)), batch)
     for batch, num_tokens in prefill_chunks:
-        graph = file.graph(signatures.prefill_name(batch, num_tokens))
+        graph = Graph(file, network_file.prefill_name(batch, num_tokens))
         network.add_prefill(graph, batch, num_tokens)
-    return file.to_bytes() + signatures.END_MARK
+    return file.to_bytes() + network_file.END_MARK
 
 
 def quantised_rows(name: str, values: FloatArray) -> Constant:

@@ -8,10 +8,7 @@ and for every token of a signature that reads several.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import functools
-import os
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,7 +23,8 @@ from numpy.typing import NDArray
 
 from model.config import ModelConfig
 from model.errors import BundleCorruptError
-from model.runtime import signatures
+from model.runtime import network_file
+from model.runtime.native_stderr import native_stderr_silenced, silence_native_stderr
 from model.runtime.row_plan import RowPlan
 from model.state import FloatArray, IntArray
 
@@ -61,8 +59,8 @@ class LiteRTRuntime:
 
     def __init__(self, network: Path, config: ModelConfig, num_threads: int = 1) -> None:
         self._config = config
-        _check_whole(network)
-        with _native_stderr_silenced():
+        network_file.check_whole(network)
+        with native_stderr_silenced():
             try:
                 self._open(_load(network, num_threads))
             except (RuntimeError, ValueError) as error:
@@ -181,29 +179,29 @@ class LiteRTRuntime:
         self._steps = {
             batch: _Signature(
                 model,
-                signatures.step_name(batch),
+                network_file.step_name(batch),
                 inputs={"ids": (batch,), "state": (batch, state)},
                 outputs={"logits": (batch, vocab), "state": (batch, state)},
             )
-            for batch in signatures.step_batches(names)
+            for batch in network_file.step_batches(names)
         }
         self._logits = {
             batch: _Signature(
                 model,
-                signatures.logits_name(batch),
+                network_file.logits_name(batch),
                 inputs={"state": (batch, state)},
                 outputs={"logits": (batch, vocab)},
             )
-            for batch in signatures.logits_batches(names)
+            for batch in network_file.logits_batches(names)
         }
         self._prefills = {
             (batch, num_tokens): _Signature(
                 model,
-                signatures.prefill_name(batch, num_tokens),
+                network_file.prefill_name(batch, num_tokens),
                 inputs={"ids": (batch, num_tokens), "state": (batch, state)},
                 outputs={"state": (batch, state)},
             )
-            for batch, num_tokens in signatures.prefill_chunks(names)
+            for batch, num_tokens in network_file.prefill_chunks(names)
         }
         self._prefill_times: dict[int, list[int]] = {}
         for batch, num_tokens in reversed(self._prefills):
@@ -212,10 +210,10 @@ class LiteRTRuntime:
 
     def _check_complete(self) -> None:
         """Raises ``ValueError`` unless the signatures add up to any batch and any length."""
-        needed = {signatures.step_name(batch) for batch in (*self._logits, *self._prefill_times)}
-        missing = needed - {signatures.step_name(batch) for batch in self._steps}
+        needed = {network_file.step_name(batch) for batch in (*self._logits, *self._prefill_times)}
+        missing = needed - {network_file.step_name(batch) for batch in self._steps}
         missing |= {
-            signatures.prefill_name(batch, 1)
+            network_file.prefill_name(batch, 1)
             for batch, times in self._prefill_times.items()
             if 1 not in times
         }
@@ -318,18 +316,6 @@ def _check_tensors(
         raise ValueError(f"signature {signature} has tensors {shapes}; expected {expected}")
 
 
-def _check_whole(network: Path) -> None:
-    """Refuses a file that is missing or cut short: LiteRT itself may crash on half a header."""
-    try:
-        with network.open("rb") as file:
-            file.seek(-len(signatures.END_MARK), os.SEEK_END)
-            end = file.read()
-    except OSError as error:
-        raise BundleCorruptError(f"{network} cannot be read: {error.strerror}") from error
-    if end != signatures.END_MARK:
-        raise BundleCorruptError(f"{network} is no network file, or it was cut short")
-
-
 def _seconds_per_run(signature: _Signature) -> float:
     """How long one run takes on this processor, its inputs being zeros."""
     durations = []
@@ -359,29 +345,10 @@ def _environment() -> Environment:
     It would search these folders for their drivers, at a cost in time and memory; there are none
     beside this file.
     """
-    atexit.register(_silence_native_stderr)
+    atexit.register(silence_native_stderr)  # LiteRT reports all it lets go of then
     nowhere = str(Path(__file__).parent)
     return Environment.create(
         options=EnvironmentOptions(
             runtime_path=nowhere, compiler_plugin_path=nowhere, dispatch_library_path=nowhere
         )
     )
-
-
-@contextlib.contextmanager
-def _native_stderr_silenced() -> Iterator[None]:
-    """Drops what native code writes to standard error meanwhile: LiteRT has no log level."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    _silence_native_stderr()
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-def _silence_native_stderr() -> None:
-    """From here on standard error leads nowhere. At exit: LiteRT reports all it lets go of."""
-    with Path(os.devnull).open("wb") as nothing:
-        os.dup2(nothing.fileno(), 2)

@@ -23,7 +23,7 @@ class RowPlan:
         self._first_size = [0]
 
     def pieces(self, rows: int) -> list[int]:
-        """Batch sizes that hold ``rows`` together, largest first; only the last may have room left."""
+        """Batch sizes that hold ``rows`` together, largest first; only the last may have room."""
         for n in range(len(self._least_cost), rows + 1):
             cost, size = min(
                 (cost + self._least_cost[max(0, n - size)], size)

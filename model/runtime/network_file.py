@@ -13,8 +13,12 @@ All but ``ids`` are float32; S is ``ModelConfig.state_size``, V the vocabulary.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
+from pathlib import Path
+
+from model.errors import BundleCorruptError
 
 #: Last bytes of every network file. A file without them was cut short.
 END_MARK = b"\nend of network\n"
@@ -49,3 +53,19 @@ def prefill_chunks(names: Iterable[str]) -> list[tuple[int, int]]:
     """(batch, time) of the ``prefill`` signatures among ``names``, ascending."""
     matches = (re.fullmatch(r"prefill_(\d+)x(\d+)", name) for name in names)
     return sorted((int(m[1]), int(m[2])) for m in matches if m)
+
+
+def check_whole(network: Path) -> None:
+    """Refuses a file that is missing or was cut short: LiteRT may crash on half a header.
+
+    Raises:
+        BundleCorruptError: it cannot be read, or does not end as a network file does.
+    """
+    try:
+        with network.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - len(END_MARK)))
+            end = file.read()
+    except OSError as error:
+        raise BundleCorruptError(f"{network} cannot be read: {error.strerror}") from error
+    if end != END_MARK:
+        raise BundleCorruptError(f"{network} is no network file, or it was cut short")
