@@ -1,0 +1,89 @@
+"""Where settings come from, what they may be, and that each is documented."""
+
+from pathlib import Path
+
+import pytest
+
+from model.errors import ConfigurationError
+from service.settings import (
+    PUBLISHED_LIMITS,
+    Settings,
+    argument_parser,
+    flag_of,
+    load_settings,
+    resolve_settings,
+    variable_of,
+)
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
+
+
+def test_flag_beats_variable_beats_default():
+    assert resolve_settings({}, {}).max_queue == 256
+    assert resolve_settings({}, {"FORETOKEN_MAX_QUEUE": "7"}).max_queue == 7
+    assert resolve_settings({"max_queue": "8"}, {"FORETOKEN_MAX_QUEUE": "7"}).max_queue == 8
+
+
+def test_variables_of_others_are_not_looked_at():
+    assert resolve_settings({}, {"MAX_QUEUE": "x", "foretoken_port": "x"}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "words"),
+    [
+        ({}, {"FORETOKEN_PROT": "1"}, ["FORETOKEN_PROT", "no setting", "FORETOKEN_PORT"]),
+        ({}, {"FORETOKEN_PORT": "70000"}, ["FORETOKEN_PORT", "'70000'", "from 0 to 65535"]),
+        ({"port": "http"}, {}, ["--port", "'http'", "a whole number"]),
+        ({"port": "80.5"}, {}, ["--port", "'80.5'", "a whole number"]),
+        ({"queue_timeout_s": "0"}, {}, ["--queue-timeout-s", "'0'", "above 0"]),
+        ({"queue_timeout_s": "nan"}, {}, ["--queue-timeout-s", "'nan'"]),
+        ({"log_level": "loud"}, {}, ["--log-level", "'loud'", "debug, info"]),
+        ({"host": ""}, {}, ["--host", "''", "non-empty"]),
+        ({"engines": ""}, {}, ["--engines", "''", "from 1"]),
+    ],
+)
+def test_a_bad_value_names_key_value_and_bound(flags, environment, words):
+    with pytest.raises(ConfigurationError) as caught:
+        resolve_settings(flags, environment)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_all_bad_values_are_named_at_once():
+    with pytest.raises(ConfigurationError, match=r"--port.*--engines"):
+        resolve_settings({"port": "x", "engines": "x"}, {})
+
+
+def test_command_line_and_environment(monkeypatch):
+    monkeypatch.setenv("FORETOKEN_MAX_N", "3")
+    settings, check = load_settings(["--port", "0", "--check"])
+    assert (settings.port, settings.max_n, check) == (0, 3, True)
+    assert load_settings([])[1] is False
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().port = 1
+
+
+def test_published_limits_are_settings():
+    assert list(Settings().limits()) == list(PUBLISHED_LIMITS)
+    assert Settings(max_n=3).limits()["max_n"] == 3
+
+
+@pytest.mark.parametrize("name", list(Settings.model_fields))
+def test_every_setting_has_help_and_is_documented(name):
+    assert flag_of(name) in argument_parser().format_help()
+    row = next(
+        (line for line in DOCUMENT.read_text().splitlines() if f"`{flag_of(name)}`" in line), ""
+    )
+    assert f"`{variable_of(name)}`" in row
+    field = Settings.model_fields[name]
+    default = "bundles/travel" if name == "bundles" else str(field.default)
+    assert f"`{default}`" in row
+
+
+def test_nothing_undocumented_is_documented():
+    known = {variable_of(name) for name in Settings.model_fields}
+    words = DOCUMENT.read_text().replace("`", " ").split()
+    assert {word for word in words if word.startswith("FORETOKEN_") and word[-1] != "*"} <= known
