@@ -211,11 +211,12 @@ def test_a_graph_of_unknown_sizes_gives_the_same(cell):
     inputs, state = normal(7, TIME, BATCH, INPUT), normal(8, BATCH, layer.state_size)
 
     @tf.function(
+        autograph=False,
         input_signature=[
             tf.TensorSpec([None, None, INPUT]),
             tf.TensorSpec([None, layer.state_size]),
             tf.TensorSpec([None, None, 1]),
-        ]
+        ],
     )
     def graph(inputs, state, keep):
         with tf.GradientTape() as tape:

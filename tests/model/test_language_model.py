@@ -162,12 +162,13 @@ def test_a_graph_of_unknown_sizes_gives_the_same_loss():
     model = make_model(make_config(num_layers=2, dropout=0.3))
 
     @tf.function(
+        autograph=False,
         input_signature=[
             tf.TensorSpec([None, None], tf.int32),
             tf.TensorSpec([None, model.config.state_size]),
             tf.TensorSpec([None, None], tf.bool),
             tf.TensorSpec([2], tf.int32),
-        ]
+        ],
     )
     def graph(token_ids, state, reset, seed):
         return model.total_loss(token_ids, token_ids, state, reset=reset, training=True, seed=seed)
@@ -233,7 +234,7 @@ def test_learns_a_sequence_by_heart():
     variables = model.trainable_variables
     optimizer = tf.keras.optimizers.Adam(0.03)
 
-    @tf.function
+    @tf.function(autograph=False)
     def train_step():
         with tf.GradientTape() as tape:
             nats, _ = model.total_loss(

@@ -64,14 +64,14 @@ def _forward_and_gradient(
     hidden_size = recurrent_kernel.shape[0]
     num_steps = tf.shape(inputs)[0]
     kernel, recurrent_kernel = tf.cast(kernel, dtype), tf.cast(recurrent_kernel, dtype)
-    from_inputs = product(inputs, kernel)
-    input_bias, recurrent_bias = bias[0], bias[1]
+    from_inputs = product(inputs, kernel, bias[0])
+    recurrent_bias = bias[1]
 
     def step(
         time: tf.Tensor, hidden: tf.Tensor
     ) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
         before = kept(hidden, keep, time)
-        from_input = tf.cast(from_inputs[time], tf.float32) + input_bias
+        from_input = tf.cast(from_inputs[time], tf.float32)
         recurrent = tf.matmul(tf.cast(before, dtype), recurrent_kernel)
         from_hidden = tf.cast(recurrent, tf.float32) + recurrent_bias
         update_x, reset_x, candidate_x = tf.split(from_input, 3, axis=1)

@@ -63,14 +63,14 @@ def _forward_and_gradient(
     hidden_size = recurrent_kernel.shape[0]
     num_steps = tf.shape(inputs)[0]
     kernel, recurrent_kernel = tf.cast(kernel, dtype), tf.cast(recurrent_kernel, dtype)
-    from_inputs = product(inputs, kernel)
+    from_inputs = product(inputs, kernel, bias)
     initial_hidden, initial_cell = tf.split(initial, 2, axis=1)
 
     def step(
         time: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor
     ) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
         recurrent = tf.matmul(tf.cast(kept(hidden, keep, time), dtype), recurrent_kernel)
-        sums = tf.cast(from_inputs[time] + recurrent, tf.float32) + bias
+        sums = tf.cast(from_inputs[time] + recurrent, tf.float32)
         input_sum, forget_sum, candidate_sum, output_sum = tf.split(sums, 4, axis=1)
         input_gate, forget_gate = tf.sigmoid(input_sum), tf.sigmoid(forget_sum)
         candidate, output_gate = tf.tanh(candidate_sum), tf.sigmoid(output_sum)

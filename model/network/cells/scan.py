@@ -92,13 +92,15 @@ def scan_time(
     ]
 
 
-def product(sequence: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+def product(sequence: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
     """``sequence`` [time, batch, in] times ``kernel`` [in, out], one product over all steps.
 
-    Returns [time, batch, out].
+    ``bias`` [out] is added to it. Returns [time, batch, out].
     """
     shape = tf.shape(sequence)
     rows = tf.matmul(tf.reshape(sequence, [-1, kernel.shape[0]]), kernel)
+    if bias is not None:
+        rows = tf.nn.bias_add(rows, tf.cast(bias, rows.dtype))
     return tf.reshape(rows, [shape[0], shape[1], kernel.shape[1]])
 
 

@@ -60,13 +60,13 @@ def _forward_and_gradient(
     hidden_size = recurrent_kernel.shape[0]
     num_steps = tf.shape(inputs)[0]
     kernel, recurrent_kernel = tf.cast(kernel, dtype), tf.cast(recurrent_kernel, dtype)
-    from_inputs = product(inputs, kernel)
+    from_inputs = product(inputs, kernel, bias)
 
     def step(
         time: tf.Tensor, hidden: tf.Tensor
     ) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
         recurrent = tf.matmul(tf.cast(kept(hidden, keep, time), dtype), recurrent_kernel)
-        hidden = tf.tanh(tf.cast(from_inputs[time] + recurrent, tf.float32) + bias)
+        hidden = tf.tanh(tf.cast(from_inputs[time] + recurrent, tf.float32))
         return (hidden,), (tf.cast(hidden, dtype),)
 
     (final,), (record,) = scan_time(step, (initial,), [(hidden_size, dtype)], num_steps=num_steps)
