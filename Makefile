@@ -19,9 +19,6 @@ help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 serve: .venv-serve/.complete ## serve a bundle: PORT=8000 BUNDLES=bundles/travel
-	@echo "Serving $(BUNDLES) on port $(PORT); Ctrl-C stops it. Try, in another terminal:"
-	@echo "  curl -s localhost:$(PORT)/v1/completions -H 'Content-Type: application/json' \\"
-	@echo "    -d '{\"prompt\": \"In Italy, I had a great time and\", \"max_tokens\": 40}'"
 	@exec .venv-serve/bin/python -m service --port "$(PORT)" --bundles "$(BUNDLES)"
 
 train: $(TRAIN_VENV)/.complete ## train on your text and publish: CORPUS=path NAME=mine MINUTES=10
