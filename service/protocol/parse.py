@@ -54,8 +54,8 @@ class Parsed(Generic[RequestT]):
 
     def ignored_header(self) -> str:
         """Value of ``foretoken-ignored-fields``; empty where nothing can be named."""
-        named = self.ignored_fields[:_MAX_NAMED_FIELDS]
-        return ",".join(name for name in named if _HEADER_SAFE_NAME.fullmatch(name))
+        safe = [name for name in self.ignored_fields if _HEADER_SAFE_NAME.fullmatch(name)]
+        return ",".join(safe[:_MAX_NAMED_FIELDS])
 
 
 def parse_request(
