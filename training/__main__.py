@@ -1,9 +1,9 @@
 """The command line of the pipeline: ``python -m training COMMAND``.
 
-    python -m training run --corpus PATH --name NAME --minutes 10
-    python -m training train --name NAME          # goes on where it was killed
-    python -m training run --corpus PATH --name MINE --from bundles/travel --minutes 5
-    python -m training rollback NAME [VERSION]
+python -m training run --corpus PATH --name NAME --minutes 10
+python -m training train --name NAME          # goes on where it was killed
+python -m training run --corpus PATH --name MINE --from bundles/travel --minutes 5
+python -m training rollback NAME [VERSION]
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from model.errors import TrainingError
 from model.state import IntArray
+from training.token_file import TokenArray
 
 
 class Window(NamedTuple):
@@ -51,7 +52,7 @@ class StreamBatches:
         TrainingError: the corpus has fewer than ``batch_size * window + 1`` tokens.
     """
 
-    token_ids: NDArray[np.unsignedinteger]
+    token_ids: TokenArray
     batch_size: int
     window: int
     end_of_text_id: int

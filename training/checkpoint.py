@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import TrainingError
 from model.bundle.durable_files import sync_directory
+from model.errors import TrainingError
 
 logger = logging.getLogger(__name__)
 

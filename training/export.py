@@ -20,8 +20,9 @@ from model.bundle.self_check import make_self_check
 from model.bundle.write import write_bundle
 from model.config import ModelConfig
 from model.errors import TrainingError
-from model.network.export import PREFILL_CHUNKS, STEP_BATCHES
+from model.network.export import LOGITS_BATCHES, PREFILL_CHUNKS, STEP_BATCHES
 from model.network.weights_file import write_weights
+from model.runtime import network_file
 from model.runtime.litert_runtime import LiteRTRuntime
 from model.state import FloatArray
 from model.tokenizers.tokenizer import Tokenizer
@@ -144,7 +145,7 @@ def _origin(provenance: Provenance) -> dict[str, object]:
 def _signatures() -> tuple[str, ...]:
     """The signatures of an exported network, by name."""
     return (
-        *(f"step_{batch}" for batch in STEP_BATCHES),
-        *(f"logits_{batch}" for batch in STEP_BATCHES),
-        *(f"prefill_{batch}x{time}" for batch, time in PREFILL_CHUNKS),
+        *map(network_file.step_name, STEP_BATCHES),
+        *map(network_file.logits_name, LOGITS_BATCHES),
+        *(network_file.prefill_name(batch, time) for batch, time in PREFILL_CHUNKS),
     )

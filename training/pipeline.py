@@ -6,6 +6,7 @@ Every stage looks at what is there first: done work is not done again, half-done
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import sys
 import time
@@ -30,14 +31,19 @@ from training.export import export_run
 from training.interruption import stop_on_signals
 from training.log import read_log
 from training.machine import code_version, machine_description
+from training.ngram import NgramModel
 from training.plan import Plan, make_plan
+from training.prepare import PrepareSettings, prepare
+from training.prepare_progress import prepare_progress
+from training.prepared_corpus import PreparedCorpus
 from training.progress import training_progress
 from training.publish import publish_run
 from training.run_directory import RunDirectory, read_json, write_json
 from training.samples import write_samples
 from training.settings import Settings, flag, settings_from, stage_of
-from training.speed import measure_speed, processor_has_bfloat16
-from training.token_file import TokenArray, TokenFile
+from training.speed import estimate_speed, processor_has_bfloat16
+from training.splits import Split
+from training.token_file import TokenArray
 from training.train import Trainer, trained_weights
 
 #: Tells the person at the keyboard one line.
@@ -107,7 +113,30 @@ class Pipeline:
         settings = self._settings
         if settings.corpus is None:
             raise ConfigurationError("--corpus is missing; give a file or folder of text")
-        raise NotImplementedError
+        base = self._base
+        with prepare_progress(sys.stderr) as show:
+            prepared = prepare(
+                PrepareSettings(
+                    corpus=settings.corpus,
+                    output=self._run.prepared,
+                    tokenizer_kind=settings.tokenizer or "bpe",
+                    vocab_size=settings.vocab_size,
+                    tokenizer=None if base is None else base.tokenizer_path,
+                    validation=settings.validation,
+                    test=settings.test,
+                    validation_share=settings.validation_share,
+                    test_share=settings.test_share,
+                    jsonl_field=settings.field,
+                    csv_column=settings.column,
+                ),
+                show,
+            )
+        train = prepared.splits["train"]
+        self._say(
+            f"prepared {train.num_tokens:,} training tokens ({train.num_bytes / 1e6:.1f} MB of "
+            f"text, {train.num_documents:,} documents), {prepared.tokenizer_kind} vocabulary of "
+            f"{prepared.vocab_size:,}"
+        )
 
     def train(self) -> None:
         """Token ids to weights, within the budget.
@@ -162,11 +191,15 @@ class Pipeline:
         self._write_network(export_network(config, weights, quantise=True))
         float32 = text.score(network_nats(config, weights, text))
         int8 = text.score(runtime_nats(LiteRTRuntime(self._run.network, config), text))
-        scores = Scores(float32=float32, int8=int8, ngram={})
+        ngram = NgramModel(self._token_ids("train"), config.vocab_size).score(
+            text.token_ids, text.num_bytes
+        )
+        scores = Scores(float32=float32, int8=int8, ngram=ngram)
         write_json(self._run.evaluation, {"inputs": inputs, **scores.model_dump(mode="json")})
         self._say(
             f"held-out bits per byte: float {float32.bits_per_byte:.4f}, int8 "
-            f"{int8.bits_per_byte:.4f} ({quality_loss(float32, int8):+.2%})"
+            f"{int8.bits_per_byte:.4f} ({quality_loss(float32, int8):+.2%}), "
+            f"{max(ngram)}-gram {ngram[max(ngram)].bits_per_byte:.4f}"
         )
 
     def export(self) -> None:
@@ -224,13 +257,17 @@ class Pipeline:
         self._say(f"{state} {place} version {version}")
 
     @cached_property
-    def _tokenizer(self) -> Tokenizer:
+    def _prepared(self) -> PreparedCorpus:
         if not self._run.prepared.is_dir():
             raise TrainingError(
                 f"run {self._run.name} is not prepared yet; start: python -m training prepare "
                 f"--name {self._run.name} --corpus PATH"
             )
-        return Tokenizer.load(self._run.prepared / "tokenizer.json")
+        return PreparedCorpus.load(self._run.prepared)
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return self._prepared.tokenizer()
 
     @cached_property
     def _base(self) -> Bundle | None:
@@ -238,13 +275,13 @@ class Pipeline:
         path = self._settings.from_bundle
         return None if path is None else load_bundle(path)
 
-    def _token_ids(self, split: str) -> TokenArray:
-        path = self._run.prepared / f"{split}.bin"
-        return TokenFile(path, self._tokenizer.vocab_size).ids()
+    def _token_ids(self, split: Split) -> TokenArray:
+        return self._prepared.token_file(split).ids()
 
     def _plan(self) -> Plan:
         """The run's plan: the one it was started with, or a new one."""
-        corpus = self._corpus_digest()
+        prepared = self._prepared
+        corpus = _digest_of_json([prepared.digest, prepared.tokenizer_digest])
         if self._run.plan.exists():
             saved = read_json(self._run.plan)
             if saved["corpus"] == corpus and has_checkpoint(self._run.checkpoints):
@@ -261,7 +298,7 @@ class Pipeline:
             corpus_tokens=len(self._token_ids("train")),
             base=None if base is None else base.config,
             base_directory=None if base is None else base.directory,
-            measure_speed=measure_speed,
+            measure_speed=estimate_speed,
             processor_has_bfloat16=processor_has_bfloat16(),
         )
         write_json(self._run.plan, {"corpus": corpus, "plan": plan.to_dict()})
@@ -272,10 +309,6 @@ class Pipeline:
         if plan.initial_weights is None:
             return None
         return read_weights(load_bundle(Path(plan.initial_weights)).weights_path)
-
-    def _corpus_digest(self) -> str:
-        path = self._run.prepared / "corpus.json"
-        return hashlib.sha256(path.read_bytes()).hexdigest()
 
     def _evaluated_from(self) -> object:
         if not (self._run.evaluation.exists() and self._run.network.exists()):
@@ -293,13 +326,14 @@ class Pipeline:
         return Scores.model_validate(values, strict=False)
 
     def _provenance(self, meta: Mapping[str, Any]) -> Provenance:
-        corpus = read_json(self._run.prepared / "corpus.json")
         settings = self._settings.to_dict()
-        for place in ("corpus", "runs", "bundles", "from_bundle"):
-            settings[place] = None if settings[place] is None else Path(settings[place]).name
+        for key, value in settings.items():
+            # Where things lay on one machine tells nobody anything.
+            if isinstance(getattr(self._settings, key), Path):
+                settings[key] = Path(value).name
         return Provenance(
-            corpus_digest=corpus["digest"],
-            source_titles=tuple(corpus.get("titles", ())),
+            corpus_digest=self._prepared.digest,
+            source_titles=tuple(file.name for file in self._prepared.files),
             seed=self._settings.seed,
             settings=settings,
             code_version=code_version(),
@@ -308,7 +342,15 @@ class Pipeline:
         )
 
     def _corpus_facts(self) -> dict[str, object]:
-        return {}
+        prepared = self._prepared
+        facts: dict[str, object] = {}
+        for split, counts in prepared.splits.items():
+            facts[split] = (
+                f"{counts.num_documents:,} documents, {counts.num_bytes:,} bytes, "
+                f"{counts.num_tokens:,} tokens"
+            )
+        facts["repeated documents left out"] = prepared.num_dropped_documents
+        return facts
 
     def _write_network(self, network: bytes) -> None:
         path = self._run.network
@@ -324,3 +366,7 @@ def _digest_of(weights: Mapping[str, FloatArray]) -> str:
         digest.update(name.encode())
         digest.update(weights[name].tobytes())
     return digest.hexdigest()
+
+
+def _digest_of_json(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()

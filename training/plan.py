@@ -8,6 +8,7 @@ the time given; how many tokens that is, is measured, not assumed.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,16 +31,16 @@ TOKENS_PER_WEIGHT = 4.0
 #: Weights at most per training token there is, so that a small corpus is not learnt by heart.
 MAX_WEIGHTS_PER_CORPUS_TOKEN = 5.0
 
-#: Wide enough for one layer; from here on the budget goes into a second.
-SECOND_LAYER_FROM = 512
+#: bfloat16 costs some precision, so it has to be clearly faster.
+BFLOAT16_GAIN = 1.2
 
-#: measure_speed(config, batch_size, window, dtype) -> tokens per second of training.
+#: measure_speed(config, batch_size, window, dtype) -> tokens per second of training, about.
 MeasureSpeed = Callable[[ModelConfig, int, int, Dtype], float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything the training loop has to know. Saved with the run, so that resuming changes nothing.
+    """Everything the training loop has to know. Saved with the run: resuming changes nothing.
 
     Attributes:
         config: the network.
@@ -134,13 +135,18 @@ def make_plan(
         corpus_tokens: training tokens there are.
         base: sizes of the bundle to fine-tune, if any; ``base_directory`` is where it lies.
         base_directory: see ``base``.
-        measure_speed: runs a few training steps.
+        measure_speed: tells how fast this machine trains.
         processor_has_bfloat16: whether bfloat16 is worth measuring at all.
 
     Raises:
         ConfigurationError: a size is set that contradicts the bundle to fine-tune.
     """
     batch_size, window = _batch_shape(settings, corpus_tokens)
+    dtype: Dtype = "float32"
+    if settings.compute_dtype != "auto":
+        dtype = settings.compute_dtype
+    elif processor_has_bfloat16 and settings.steps is None:
+        dtype = _faster_dtype(settings, vocab_size, batch_size, window, measure_speed)
     speed: float | None = None
     if base is not None:
         config = _fine_tuned_config(settings, base)
@@ -148,18 +154,8 @@ def make_plan(
         config = _config(settings, vocab_size, settings.hidden_size or 256, settings.layers or 1)
     else:
         config, speed = _largest_affordable(
-            settings, vocab_size, corpus_tokens, batch_size, window, measure_speed
+            settings, vocab_size, corpus_tokens, batch_size, window, dtype, measure_speed
         )
-    dtype: Dtype = "float32"
-    if settings.compute_dtype != "auto":
-        dtype = settings.compute_dtype
-    elif processor_has_bfloat16 and settings.steps is None:
-        speeds: dict[Dtype, float] = {
-            kind: measure_speed(config, batch_size, window, kind)
-            for kind in ("float32", "bfloat16")
-        }
-        dtype = max(speeds, key=lambda kind: speeds[kind])
-        speed = speeds[dtype]
     if settings.steps is not None:
         budget_tokens = float(settings.steps * batch_size * window)
     else:
@@ -187,6 +183,16 @@ def make_plan(
     )
     logger.info("plan: %s", plan)
     return plan
+
+
+def _faster_dtype(
+    settings: Settings, vocab_size: int, batch_size: int, window: int, measure_speed: MeasureSpeed
+) -> Dtype:
+    """The faster number format, at a size where the products weigh."""
+    config = _config(settings, vocab_size, settings.hidden_size or 512, settings.layers or 1)
+    plain = measure_speed(config, batch_size, window, "float32")
+    half = measure_speed(config, batch_size, window, "bfloat16")
+    return "bfloat16" if half > BFLOAT16_GAIN * plain else "float32"
 
 
 def _batch_shape(settings: Settings, corpus_tokens: int) -> tuple[int, int]:
@@ -231,35 +237,32 @@ def _largest_affordable(
     corpus_tokens: int,
     batch_size: int,
     window: int,
+    dtype: Dtype,
     measure_speed: MeasureSpeed,
 ) -> tuple[ModelConfig, float]:
-    """The largest network whose weights each get enough tokens in the time, and its speed.
-
-    Two sizes are measured; between and beyond them, time per token is taken as a straight line in
-    the number of weights multiplied per token.
-    """
+    """The largest network whose weights each get enough tokens in the time, and its speed."""
     seconds = settings.minutes * 60.0
-    candidates = [
-        _config(settings, vocab_size, hidden_size, layers)
-        for hidden_size in HIDDEN_SIZES
-        for layers in ((1, 2) if hidden_size >= SECOND_LAYER_FROM else (1,))
-    ]
-    candidates.sort(key=ModelConfig.num_weights)
-    low, high = candidates[1], candidates[4]
-    low_time = 1.0 / measure_speed(low, batch_size, window, "float32")
-    high_time = 1.0 / measure_speed(high, batch_size, window, "float32")
-    slope = max(0.0, high_time - low_time) / (high.num_weights() - low.num_weights())
-    best, best_speed = candidates[0], 1.0 / low_time
-    for config in candidates:
-        per_token = max(
-            low_time * 0.5, low_time + slope * (config.num_weights() - low.num_weights())
-        )
-        tokens = seconds / per_token
-        affordable = tokens >= TOKENS_PER_WEIGHT * config.num_weights()
-        learnable = config.num_weights() <= MAX_WEIGHTS_PER_CORPUS_TOKEN * corpus_tokens
-        if affordable and learnable:
-            best, best_speed = config, 1.0 / per_token
-    return best, best_speed
+    best: tuple[ModelConfig, float] | None = None
+    for hidden_size in HIDDEN_SIZES:
+        config = _config(settings, vocab_size, hidden_size, 1)
+        speed = measure_speed(config, batch_size, window, dtype)
+        weights = recurrent_weights(config)
+        affordable = speed * seconds >= TOKENS_PER_WEIGHT * weights
+        learnable = weights <= MAX_WEIGHTS_PER_CORPUS_TOKEN * corpus_tokens
+        if best is not None and not (affordable and learnable):
+            break
+        best = config, speed
+    assert best is not None  # HIDDEN_SIZES is not empty
+    return best
+
+
+def recurrent_weights(config: ModelConfig) -> int:
+    """Weights of the recurrent layers: every token read trains all of them, as it does no other."""
+    return sum(
+        math.prod(shape)
+        for name, shape in config.weight_shapes().items()
+        if name.startswith("layer_")
+    )
 
 
 def _dropout(epochs: float, hidden_size: int) -> float:

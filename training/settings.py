@@ -15,8 +15,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from model.config import Cell
 from model.errors import ConfigurationError
+from model.tokenizers.kinds import TokenizerKind
 
-TokenizerKind = Literal["char", "word", "bpe"]
 ComputeDtype = Literal["auto", "float32", "bfloat16"]
 Stage = Literal["prepare", "train", "any"]
 
@@ -46,6 +46,12 @@ class Settings:
 
     corpus: Path | None = _setting(
         None, "file or folder of .txt, .jsonl or .csv text, also .gz", stage="prepare"
+    )
+    validation: Path | None = _setting(
+        None, "file or folder of validation text, in place of a share", stage="prepare"
+    )
+    test: Path | None = _setting(
+        None, "file or folder of test text, in place of a share", stage="prepare"
     )
     field: str = _setting("text", "name of the text field in .jsonl files", stage="prepare")
     column: str = _setting("text", "name of the text column in .csv files", stage="prepare")
@@ -234,7 +240,7 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
     unknown = sorted(set(values) - known)
     if unknown:
         raise ConfigurationError(f"unknown settings: {', '.join(unknown)}")
-    paths = {"corpus", "from_bundle", "runs", "bundles"}
+    paths = {"corpus", "validation", "test", "from_bundle", "runs", "bundles"}
     return Settings(
         **{
             key: Path(value) if key in paths and value is not None else value

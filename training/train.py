@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from model.errors import TrainingError
 from model.state import FloatArray, IntArray
@@ -27,6 +26,7 @@ from training.optimizer import Schedule
 from training.plan import Plan
 from training.progress import Show, TrainingStatus
 from training.run_directory import RunDirectory
+from training.token_file import TokenArray
 from training.training_step import TrainingStep
 
 logger = logging.getLogger(__name__)
@@ -89,8 +89,8 @@ class Trainer:
         plan: Plan,
         run: RunDirectory,
         *,
-        train_ids: NDArray[np.unsignedinteger],
-        validation_ids: NDArray[np.unsignedinteger],
+        train_ids: TokenArray,
+        validation_ids: TokenArray,
         end_of_text_id: int,
         initial_weights: dict[str, FloatArray] | None,
         started: float,
@@ -281,7 +281,7 @@ class Trainer:
 
 
 def _validation_rows(
-    token_ids: NDArray[np.unsignedinteger], max_tokens: int, window: int
+    token_ids: TokenArray, max_tokens: int, window: int
 ) -> tuple[IntArray, int]:
     """The first ``max_tokens`` validation tokens as rows [rows, tokens + 1], and their window.
 
