@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import uuid
+from functools import partial
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
@@ -30,7 +31,7 @@ def create_app(front: Front) -> Flask:
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     app.before_request(_name_request)
-    app.after_request(_add_headers)
+    app.after_request(partial(_add_headers, front))
     app.register_error_handler(ApiError, _answer_api_error)
     app.register_error_handler(ClientGoneError, _answer_nobody)
     app.register_error_handler(HTTPException, _answer_http_exception)
@@ -45,10 +46,10 @@ def _name_request() -> None:
     g.request_id = given if _REQUEST_ID.fullmatch(given) else f"req-{uuid.uuid4().hex}"
 
 
-def _add_headers(response: Response) -> Response:
+def _add_headers(front: Front, response: Response) -> Response:
     response.headers["x-request-id"] = g.request_id
-    model = g.get("model")
-    if model is not None:
+    if request.path.startswith("/v1/"):
+        model = g.get("model") or front.models.default
         response.headers["foretoken-model"] = f"{model.id}@{model.version}"
     if g.get("ignored_fields"):
         response.headers["foretoken-ignored-fields"] = g.ignored_fields
@@ -56,8 +57,8 @@ def _add_headers(response: Response) -> Response:
 
 
 def _answer_api_error(error: ApiError) -> Response:
-    if error.status >= 500:
-        logger.warning("%s refused: %s: %s", g.request_id, error.code, error.message)
+    if request.path.startswith("/v1/"):
+        logger.info("%s refused: %d %s", g.request_id, error.status, error.code)
     response = json_answer(error.body(), error.status)
     response.headers.update(error.headers)
     return response

@@ -91,6 +91,7 @@ class Candidate:
             min_tokens=request.min_tokens,
             include_stop=request.include_stop_str_in_output,
             pending=prompt.pending,
+            show_pending=request.echo,
         )
         self._token_ids: list[int] = []
         self._logprobs = None if request.logprobs is None else TokenLogprobs()

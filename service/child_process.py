@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 logger = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 
 
 def die_with_parent() -> None:
@@ -22,6 +23,12 @@ def die_with_parent() -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def name_process(name: str) -> None:
+    """Gives this process a name of its own in ``ps`` and ``top``. Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode()[:15])
 
 
 class ChildProcess:
@@ -50,7 +57,7 @@ class ChildProcess:
         sys.stderr.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            _run_child(target, unblock, parent)
+            _run_child(name, target, unblock, parent)
 
     def poll(self) -> int | None:
         """The exit code, if the process has ended."""
@@ -67,12 +74,13 @@ class ChildProcess:
 
 
 def _run_child(
-    target: Callable[[], int | None], unblock: Iterable[signal.Signals], parent: int
+    name: str, target: Callable[[], int | None], unblock: Iterable[signal.Signals], parent: int
 ) -> None:
     """The child's whole life; never returns."""
     exit_code = 1
     try:
         die_with_parent()
+        name_process(name)
         # Its own group: an interrupt at the terminal is for the supervisor alone, which drains.
         os.setpgid(0, 0)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, unblock)

@@ -43,6 +43,7 @@ class Detokenizer:
         min_tokens: int = 0,
         include_stop: bool = False,
         pending: bytes = b"",
+        show_pending: bool = False,
     ) -> None:
         """Starts a sequence.
 
@@ -50,7 +51,9 @@ class Detokenizer:
             stops: what ends the text.
             min_tokens: a stop string that ends before so many tokens is ordinary text.
             include_stop: cut the text after the stop string instead.
-            pending: bytes of an incomplete character that the prompt ends with.
+            pending: bytes of an incomplete character that the prompt ends with: completed, the
+                character belongs to this text.
+            show_pending: if they are not completed, begin with U+FFFD in their place.
         """
         self.stop_match: str | None = None
         self.token_offsets: list[int] = []
@@ -59,6 +62,8 @@ class Detokenizer:
         self._include_stop = include_stop
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._decoder.decode(pending)
+        # Whether the incomplete character at hand consists of bytes that are not to be shown.
+        self._foreign = bool(pending) and not show_pending
         self._state = 0
         self._num_characters = 0
         self._unreleased: list[str] = []
@@ -73,16 +78,16 @@ class Detokenizer:
 
     def feed(self, token_bytes: bytes) -> None:
         """Takes the bytes of the next token; they may be none."""
-        before = self._num_characters
-        offset = before
+        offset = self._num_characters
+        head, rest = "", token_bytes
         if self._has_pending and token_bytes:
-            head = self._decoder.decode(token_bytes[:1])
-            # The waiting bytes were no character after all: they are one U+FFFD by themselves.
+            head, rest = self._decoder.decode(token_bytes[:1]), token_bytes[1:]
+            # The waiting bytes may be no character after all, but one U+FFFD by themselves.
             if len(head) == 2 or (head and self._has_pending):
-                offset += 1
-            text = head + self._decoder.decode(token_bytes[1:])
-        else:
-            text = self._decoder.decode(token_bytes)
+                head = head[1:] if self._foreign else head
+                offset += 0 if self._foreign else 1
+            self._foreign = False
+        text = head + self._decoder.decode(rest)
         self.token_offsets.append(offset)
         self._append(text)
         # A token without text, or with part of a character, goes with the character that follows.
@@ -98,7 +103,8 @@ class Detokenizer:
             num_textless_tokens: last tokens, not fed, that end the text without being part of it.
         """
         if self.stop_match is None:
-            self._append(self._decoder.decode(b"", final=True))
+            rest = self._decoder.decode(b"", final=True)
+            self._append("" if self._foreign else rest)
         self._state = 0
         end = self._num_characters
         self.token_offsets = [min(offset, end) for offset in self.token_offsets]

@@ -16,7 +16,7 @@ from gunicorn.app.base import BaseApplication
 
 from model.bundle.load import Bundle
 from service.app import create_app
-from service.child_process import die_with_parent
+from service.child_process import die_with_parent, name_process
 from service.front import Front
 from service.http_worker import HttpWorker
 from service.served_model import ServedModel, ServedModels
@@ -82,6 +82,7 @@ class HttpServer(BaseApplication):  # type: ignore[misc]  # untyped library
 
 def _after_fork(arbiter: object, worker: object) -> None:
     die_with_parent()
+    name_process("HTTP worker")
 
 
 class _CountedApp:

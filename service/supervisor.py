@@ -12,6 +12,7 @@ import resource
 import shutil
 import signal
 import socket
+import struct
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -33,6 +34,8 @@ _RECOVERED_SECONDS = 10.0
 _TICK_SECONDS = 0.25
 _STARTING_TICK_SECONDS = 0.02
 _KILL_AFTER_SECONDS = 5.0
+#: How long a client may neither send the rest of its request nor take any of its answer.
+_STALLED = struct.pack("@ll", 30, 0)
 
 
 class _Kept:
@@ -125,7 +128,7 @@ class Supervisor:
             ]
             models.append((bundle, addresses))
             for address in addresses:
-                name = f"engine of {bundle.manifest.name}"
+                name = f"engine {bundle.manifest.name}"
                 self._engines.append(_Kept(name, _engine_target(bundle, address, self._settings)))
         self._http = _Kept("HTTP server", self._http_target(models, runtime_directory))
 
@@ -215,7 +218,10 @@ def _listen(settings: Settings) -> socket.socket:
         )[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted connections inherit these: a client that stalls does not hold a thread for ever.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _STALLED)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _STALLED)
         listener.bind(address)
         listener.listen(2048)
     except OSError as error:

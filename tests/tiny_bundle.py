@@ -1,5 +1,9 @@
-"""A real bundle, tiny and untrained: random weights, so its text is nonsense, but real and fixed."""
+"""A real bundle, tiny and untrained: random weights, so its text is nonsense, but fixed."""
 
+import atexit
+import functools
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +31,16 @@ TEXTS = (
 )
 
 
+@functools.cache
+def tiny_bundle(kind: str = "bpe") -> Path:
+    """The directory of a tiny bundle; made once per test run. Not to be changed by tests."""
+    folder = Path(tempfile.mkdtemp(prefix="foretoken-test-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return publish_tiny_bundle(folder / "bundles", kind, kind=kind)
+
+
 def publish_tiny_bundle(
-    bundles: Path, name: str = "tiny", *, kind: str = "bpe", vocab_size: int = 300
+    bundles: Path, name: str, *, kind: str = "bpe", vocab_size: int = 300
 ) -> Path:
     """Publishes a bundle of that name into ``bundles``; returns its directory."""
     from model.network.export import export_network  # TensorFlow: heavy

@@ -205,3 +205,21 @@ def test_tokens_cut_by_a_stop_string_end_the_list():
     detokenizer.finish()
     assert detokenizer.release().text == "x"
     assert detokenizer.token_offsets == [0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("show", "tokens", "text", "offsets"),
+    [
+        (False, [], "", []),
+        (True, [], "\ufffd", []),
+        (False, [b"A"], "A", [0]),
+        (True, [b"A"], "\ufffdA", [1]),
+        (False, [b"\xe2\x80", b"\xa6"], "\u2026", [0, 0]),
+        (True, [b"\xe2\x80", b"\xa6"], "\ufffd\u2026", [1, 1]),
+        (False, [b"", b"\xff"], "\ufffd", [0, 0]),
+    ],
+)
+def test_the_prompts_last_character_is_not_completed(show, tokens, text, offsets):
+    detokenizer = Detokenizer(pending=b"\xe2\x80", show_pending=show)
+    assert "".join(release.text for release in run(detokenizer, tokens)) == text
+    assert detokenizer.token_offsets == offsets
