@@ -47,7 +47,7 @@ def export_network(
     logits_batches: Sequence[int] = LOGITS_BATCHES,
     prefill_chunks: Sequence[tuple[int, int]] = PREFILL_CHUNKS,
 ) -> bytes:
-    """The network as a LiteRT file with the signatures of ``model.runtime.signatures``.
+    """The network as a LiteRT file with the signatures of ``model.runtime.network_file``.
 
     Args:
         config: sizes and kind of the network; dropout plays no part.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import atexit
 import functools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,8 +33,8 @@ _Number = TypeVar("_Number", np.float32, np.int32)
 # The name by which XNNPACK is told to keep its packed weights in memory instead of in a file.
 _WEIGHT_CACHE_IN_MEMORY = ":memory"
 
-# Runs of each batch size at loading: the first touches the memory, the others are timed.
-_NUM_TRIAL_RUNS = 3
+# Time for trying out each batch size at loading; two runs are timed even if they take longer.
+_TRIAL_NANOSECONDS = 8_000_000
 
 
 class LiteRTRuntime:
@@ -68,7 +68,7 @@ class LiteRTRuntime:
                 raise BundleCorruptError(
                     f"{network} is not the network its bundle describes: {reason}"
                 ) from error
-            costs = {batch: _seconds_per_run(step) for batch, step in self._steps.items()}
+            costs = {batch: _nanoseconds_per_run(step) for batch, step in self._steps.items()}
         self._step_plan = RowPlan(costs)
         self._logits_plan = RowPlan({batch: costs[batch] for batch in self._logits})
         self._prefill_plan = RowPlan({batch: costs[batch] for batch in self._prefill_times})
@@ -175,31 +175,21 @@ class LiteRTRuntime:
             ValueError: one is missing or has other sizes; the message says which.
         """
         names = model.get_signature_list()
-        state, vocab = self._config.state_size, self._config.vocab_size
+        opened = functools.partial(_Signature, model, self._config)
         self._steps = {
-            batch: _Signature(
-                model,
-                network_file.step_name(batch),
-                inputs={"ids": (batch,), "state": (batch, state)},
-                outputs={"logits": (batch, vocab), "state": (batch, state)},
-            )
+            batch: opened(network_file.step_name(batch), batch, ids=(batch,))
             for batch in network_file.step_batches(names)
         }
         self._logits = {
-            batch: _Signature(
-                model,
-                network_file.logits_name(batch),
-                inputs={"state": (batch, state)},
-                outputs={"logits": (batch, vocab)},
-            )
+            batch: opened(network_file.logits_name(batch), batch, outputs=("logits",))
             for batch in network_file.logits_batches(names)
         }
         self._prefills = {
-            (batch, num_tokens): _Signature(
-                model,
+            (batch, num_tokens): opened(
                 network_file.prefill_name(batch, num_tokens),
-                inputs={"ids": (batch, num_tokens), "state": (batch, state)},
-                outputs={"state": (batch, state)},
+                batch,
+                ids=(batch, num_tokens),
+                outputs=("state",),
             )
             for batch, num_tokens in network_file.prefill_chunks(names)
         }
@@ -227,20 +217,27 @@ class _Signature:
     """One signature of the file with the buffers it reads and writes.
 
     Raises:
-        ValueError: its tensors have other names, types or shapes.
+        ValueError: its tensors have other names or shapes than a model of ``config`` needs.
     """
 
     def __init__(
         self,
         model: CompiledModel,
+        config: ModelConfig,
         name: str,
+        batch: int,
         *,
-        inputs: Mapping[str, tuple[int, ...]],
-        outputs: Mapping[str, tuple[int, ...]],
+        ids: tuple[int, ...] | None = None,
+        outputs: Sequence[str] = ("logits", "state"),
     ) -> None:
+        self._vocab_size = config.vocab_size
+        self._shapes = {"state": (batch, config.state_size), "logits": (batch, config.vocab_size)}
+        inputs: dict[str, tuple[int, ...]] = {"state": self._shapes["state"]}
+        if ids is not None:
+            self._ids_shape = inputs["ids"] = ids
         _check_tensors(name, model.get_input_tensor_details(name), inputs)
-        _check_tensors(name, model.get_output_tensor_details(name), outputs)
-        self._shapes = {**outputs, **inputs}
+        outputs_expected = {output: self._shapes[output] for output in outputs}
+        _check_tensors(name, model.get_output_tensor_details(name), outputs_expected)
         self._model = model
         self._index = model.get_signature_index(name)
         self._input_buffers = model.create_input_buffers(self._index)
@@ -248,15 +245,16 @@ class _Signature:
         order = model.get_signature_list()[name]
         self._inputs = dict(zip(order["inputs"], self._input_buffers, strict=True))
         self._outputs = dict(zip(order["outputs"], self._output_buffers, strict=True))
-        if "ids" in inputs:
-            self.set_ids(np.zeros(inputs["ids"], np.int32))
+        self._ids: IntArray | None = None
+        if ids is not None:
+            self.set_ids(np.zeros(ids, np.int32))
         self.set_state(np.zeros(inputs["state"], np.float32))
 
     def set_ids(self, token_ids: IntArray) -> None:
         """Copies the token ids in."""
-        self._ids = np.asarray(token_ids, np.int32)
-        _check_shape("token_ids", self._ids.shape, self._shapes["ids"])
-        self._inputs["ids"].write(self._ids)
+        self._ids = token_ids = np.asarray(token_ids, np.int32)
+        _check_shape("token_ids", token_ids.shape, self._ids_shape)
+        self._inputs["ids"].write(token_ids)
 
     def set_state(self, state: FloatArray) -> None:
         """Copies the state in."""
@@ -273,9 +271,12 @@ class _Signature:
         try:
             self._model.run_by_index(self._index, self._input_buffers, self._output_buffers)
         except RuntimeError as error:
+            ids = self._ids
+            if ids is None or (ids.min() >= 0 and ids.max() < self._vocab_size):
+                raise
             raise ValueError(
-                f"the network cannot read token ids from {self._ids.min()} to {self._ids.max()}; "
-                f"its vocabulary has fewer"
+                f"token ids run from {ids.min()} to {ids.max()}; "
+                f"the vocabulary has {self._vocab_size}"
             ) from error
 
     def get(self, name: str) -> FloatArray:
@@ -316,13 +317,14 @@ def _check_tensors(
         raise ValueError(f"signature {signature} has tensors {shapes}; expected {expected}")
 
 
-def _seconds_per_run(signature: _Signature) -> float:
-    """How long one run takes on this processor, its inputs being zeros."""
-    durations = []
-    for _ in range(_NUM_TRIAL_RUNS):
-        start = time.perf_counter()
+def _nanoseconds_per_run(signature: _Signature) -> int:
+    """How long one run takes on this processor: the best of several, after one that warms up."""
+    signature.run()
+    durations: list[int] = []
+    while len(durations) < 2 or (len(durations) < 10 and sum(durations) < _TRIAL_NANOSECONDS):
+        start = time.perf_counter_ns()
         signature.run()
-        durations.append(time.perf_counter() - start)
+        durations.append(time.perf_counter_ns() - start)
     return min(durations)
 
 

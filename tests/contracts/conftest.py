@@ -1,0 +1,71 @@
+"""Networks to compare runtimes on: every cell, and every way the arrays of a model can lie."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.config import ModelConfig
+from model.network.export import export_network
+from model.runtime.litert_runtime import LiteRTRuntime
+
+Weights = dict[str, np.ndarray]
+
+#: Odd sizes leave remainders in vectorised loops. Beside the name: what is special.
+CONFIGS = {
+    "simple_rnn, tied": ModelConfig(
+        cell="simple_rnn", vocab_size=61, embedding_size=20, hidden_size=20, num_layers=2
+    ),
+    "gru, tied, projection": ModelConfig(
+        cell="gru", vocab_size=61, embedding_size=11, hidden_size=21, num_layers=2
+    ),
+    "lstm, tied, projection": ModelConfig(
+        cell="lstm", vocab_size=61, embedding_size=11, hidden_size=21, num_layers=2
+    ),
+    "lstm, untied, three layers": ModelConfig(
+        cell="lstm",
+        vocab_size=53,
+        embedding_size=9,
+        hidden_size=14,
+        num_layers=3,
+        tie_embeddings=False,
+    ),
+    "gru, small vocabulary": ModelConfig(
+        cell="gru", vocab_size=17, embedding_size=12, hidden_size=15
+    ),
+    "lstm, small vocabulary, untied": ModelConfig(
+        cell="lstm", vocab_size=17, embedding_size=12, hidden_size=15, tie_embeddings=False
+    ),
+}
+
+
+@pytest.fixture(scope="session", params=CONFIGS)
+def config(request: pytest.FixtureRequest) -> ModelConfig:
+    return CONFIGS[request.param]
+
+
+@pytest.fixture(scope="session")
+def weights(config: ModelConfig) -> Weights:
+    """Rows of about unit length, and biases."""
+    rng = np.random.default_rng(3)
+    return {
+        name: (rng.normal(size=shape) / np.sqrt(shape[-1])).astype(np.float32) * 1.5
+        for name, shape in config.weight_shapes().items()
+    }
+
+
+@pytest.fixture(scope="session")
+def open_runtime(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[ModelConfig, Mapping[str, np.ndarray], bool], LiteRTRuntime]:
+    """Exports weights, quantised or not, and opens the file."""
+
+    def opened(
+        config: ModelConfig, weights: Mapping[str, np.ndarray], quantise: bool
+    ) -> LiteRTRuntime:
+        path: Path = tmp_path_factory.mktemp("export") / "network.tflite"
+        path.write_bytes(export_network(config, weights, quantise=quantise))
+        return LiteRTRuntime(path, config)
+
+    return opened
