@@ -132,7 +132,7 @@ def draw_typical(
         if filters.top_k[row]:
             ids = np.sort(ids[np.argsort(-weights[row, ids], kind="stable")[: filters.top_k[row]]])
         ids = _typical(ids, weights[row, ids], typical_p[row])
-        kept[row, ids] = weights[row, ids]
+        kept[row, ids] = weights[row, ids] / weights[row, ids].max()
     rest = RankFilters(np.zeros_like(filters.top_k), filters.top_p, filters.min_p)
     return draw_filtered(kept, draws, rest)
 

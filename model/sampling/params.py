@@ -80,14 +80,10 @@ class SamplingParams:
         return self.temperature == 0.0
 
     @property
-    def counts_generated(self) -> bool:
-        """Whether the tokens generated so far change the distribution."""
-        return self.presence_penalty != 0.0 or self.frequency_penalty != 0.0
-
-    @property
     def has_penalties(self) -> bool:
         """Whether earlier tokens, of the prompt or generated, change the distribution."""
-        return self.counts_generated or self.repetition_penalty != 1.0
+        penalties = (self.presence_penalty, self.frequency_penalty, self.repetition_penalty)
+        return penalties != (0.0, 0.0, 1.0)
 
 
 def _check_number(key: str, value: object, low: float, high: float) -> None:

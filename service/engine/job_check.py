@@ -19,6 +19,13 @@ _LEAST = {
 
 def find_fault(job: Job, config: ModelConfig) -> str | None:
     """What is wrong with ``job`` for this model, in words; None if nothing is."""
+    try:
+        return _find_fault(job, config)
+    except TypeError as error:
+        return f"the job is malformed: {error}"
+
+
+def _find_fault(job: Job, config: ModelConfig) -> str | None:
     for token_ids in (job.prompt_token_ids, job.stop_token_ids, job.sampling.logit_bias):
         for extreme in (min(token_ids, default=0), max(token_ids, default=0)):
             if not 0 <= extreme < config.vocab_size:

@@ -2,9 +2,9 @@
 
 **Admission.** A free slot goes to the client with the fewest jobs running, among those with a job
 waiting; of equals, to the one whose oldest waiting job has waited longest; and within a client,
-first come first served. So a client with a hundred jobs in the queue delays another's one job by at
-most one slot becoming free, and no job starves: whatever arrives later from a client without
-running jobs stands behind the oldest job of every other such client.
+first come first served. So a client with a hundred jobs in the queue delays another's one job until
+one slot becomes free, and no job starves: a client that has nothing running stands before whatever
+arrives later, and one that has something running waits, at worst, for that to end.
 """
 
 from __future__ import annotations
