@@ -8,20 +8,20 @@ python -m training rollback NAME [VERSION]
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
 from model.bundle.publish import rollback
 from model.errors import ForetokenError
+from training.quiet_start import quiet_start
 from training.run_directory import RunDirectory
-from training.settings import Settings, flag, given_settings, variable
+from training.run_settings import resolve_settings
+from training.settings import Settings, flag, given_settings
 
 STAGES = {
     "run": ("All stages: prepare, train, evaluate, export, publish.", "run_all"),
@@ -59,13 +59,10 @@ def main(verbose: bool) -> None:
 
 def _setting_options(command: Callable[..., None]) -> Callable[..., None]:
     """Adds one option per setting. Values stay text: ``training.settings`` reads them."""
-    for setting in reversed(dataclasses.fields(Settings)):
-        default = "" if setting.default is None else f"  [{setting.default}]"
+    for key, setting in reversed(Settings.model_fields.items()):
+        default = "" if setting.default is None else f" [{setting.default}]"
         command = click.option(
-            flag(setting.name),
-            setting.name,
-            metavar="VALUE",
-            help=f"{setting.metadata['help']}{default}  ({variable(setting.name)})",
+            flag(key), key, metavar="VALUE", help=f"{setting.description}{default}"
         )(command)
     return command
 
@@ -77,12 +74,11 @@ def _add_stage(name: str, help_text: str, method: str) -> None:
     @_setting_options
     def stage(name: str, restart: bool, **flags: str | None) -> None:
         given = given_settings(flags, os.environ)
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        # TensorFlow takes seconds to load: only once the settings are known to be sound.
-        from training.pipeline import Pipeline, resolve_settings  # noqa: PLC0415
-
-        run = RunDirectory.of(given.get("runs", Settings().runs), name)
+        run = RunDirectory.of(given.over({}).runs, name)
         settings = resolve_settings(run, given, restart=restart)
+        with quiet_start():
+            # TensorFlow takes seconds to load: only once the settings are known to be sound.
+            from training.pipeline import Pipeline  # noqa: PLC0415
         getattr(Pipeline(run, settings, click.echo), method)()
 
 
@@ -96,8 +92,7 @@ for _name, (_help_text, _method) in STAGES.items():
 @click.option("--bundles", metavar="FOLDER", help="folder of published bundles  [bundles]")
 def rollback_command(name: str, version: int | None, bundles: str | None) -> None:
     """Serve VERSION of NAME again, or the version before the current one."""
-    given = given_settings({"bundles": bundles}, os.environ)
-    folder: Path = given.get("bundles", Settings().bundles)
+    folder = given_settings({"bundles": bundles}, os.environ).over({}).bundles
     click.echo(f"now served: {folder / name} version {rollback(folder, name, version)}")
 
 

@@ -98,7 +98,8 @@ class StreamBatches:
 
 
 def evaluation_rows(num_tokens: int, row_tokens: int = 4096, max_rows: int = 32) -> int:
-    """How many rows to cut ``num_tokens`` into for scoring: each loses its context at its start,
-    so rows are kept at about ``row_tokens`` or longer.
+    """How many rows to cut ``num_tokens`` into for scoring them side by side.
+
+    Each row lacks the context before its start, so rows are kept at ``row_tokens`` or longer.
     """
     return max(1, min(max_rows, num_tokens // row_tokens))

@@ -113,9 +113,7 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
         except TrainingError as error:
             logger.warning("%s; using the one before it", error)
     if paths:
-        raise TrainingError(
-            f"every checkpoint in {folder} is damaged; train again with --restart"
-        )
+        raise TrainingError(f"every checkpoint in {folder} is damaged; train again with --restart")
     return None
 
 

@@ -67,9 +67,7 @@ class HeldOutText:
         )
 
 
-def held_out_text(
-    test_ids: TokenArray, tokenizer: Tokenizer, max_tokens: int
-) -> HeldOutText:
+def held_out_text(test_ids: TokenArray, tokenizer: Tokenizer, max_tokens: int) -> HeldOutText:
     """The first ``max_tokens`` (0: all) test tokens, as rows and in one piece.
 
     Raises:

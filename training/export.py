@@ -71,7 +71,14 @@ def export_run(
         shutil.copyfile(network, incoming / "network.tflite")
         shutil.copyfile(run.prepared / "tokenizer.json", incoming / "tokenizer.json")
         write_weights(incoming / "network.weights.h5", weights, "float16")
-        manifest = _manifest(run.name, incoming, config, scores, provenance, check_token_ids)
+        manifest = _manifest(
+            run.name,
+            folder=incoming,
+            config=config,
+            scores=scores,
+            provenance=provenance,
+            check_token_ids=check_token_ids,
+        )
         facts = model_facts(manifest)
         report = render_report(
             name=run.name,
@@ -107,6 +114,7 @@ def model_facts(manifest: BundleManifest) -> dict[str, object]:
 
 def _manifest(
     name: str,
+    *,
     folder: Path,
     config: ModelConfig,
     scores: Scores,

@@ -55,7 +55,7 @@ class TrainingLog:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The records of ``path``; none where there is no file. A half-written last line is left out."""
+    """The records of ``path``, if there is such a file; a half-written last line is left out."""
     if not path.exists():
         return []
     records = []

@@ -113,9 +113,7 @@ class AdamW:
 
     def averaged_weights(self) -> dict[str, FloatArray]:
         """The moving average of the weights, by name."""
-        return {
-            name: value.numpy() for name, value in zip(self._names, self._average, strict=True)
-        }
+        return {name: value.numpy() for name, value in zip(self._names, self._average, strict=True)}
 
     def slots(self) -> dict[str, FloatArray]:
         """All that must be kept to go on later: ``m/<name>``, ``v/<name>``, ``average/<name>``."""

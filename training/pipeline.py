@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from model.bundle.durable_files import replace_file
 from model.bundle.load import Bundle, load_bundle
-from model.bundle.manifest import Provenance, Scores
+from model.bundle.manifest import Scores
 from model.errors import ConfigurationError, TrainingError
 from model.network.export import export_network
 from model.network.weights_file import read_weights
@@ -30,17 +27,18 @@ from training.evaluate import held_out_text, network_nats, quality_loss, runtime
 from training.export import export_run
 from training.interruption import stop_on_signals
 from training.log import read_log
-from training.machine import code_version, machine_description
 from training.ngram import NgramModel
-from training.plan import Plan, make_plan
+from training.plan import Plan
+from training.planning import make_plan
 from training.prepare import PrepareSettings, prepare
 from training.prepare_progress import prepare_progress
 from training.prepared_corpus import PreparedCorpus
 from training.progress import training_progress
+from training.provenance import corpus_facts, make_provenance
 from training.publish import publish_run
 from training.run_directory import RunDirectory, read_json, write_json
 from training.samples import write_samples
-from training.settings import Settings, flag, settings_from, stage_of
+from training.settings import Settings
 from training.speed import estimate_speed, processor_has_bfloat16
 from training.splits import Split
 from training.token_file import TokenArray
@@ -48,37 +46,6 @@ from training.train import Trainer, trained_weights
 
 #: Tells the person at the keyboard one line.
 Say = Callable[[str], None]
-
-
-def resolve_settings(run: RunDirectory, given: Mapping[str, Any], *, restart: bool) -> Settings:
-    """The run's settings: what is given now over what it was started with over the defaults.
-
-    With ``restart`` all that was trained so far is discarded (published versions stay).
-
-    Raises:
-        ConfigurationError: a value is out of bounds, or contradicts work already done.
-    """
-    if restart:
-        _discard_training(run)
-    saved = settings_from(read_json(run.settings)) if run.settings.exists() else Settings()
-    settings = replace(saved, **given)
-    begun = "train" if has_checkpoint(run.checkpoints) else "nothing"
-    for key in given:
-        was, now = getattr(saved, key), getattr(settings, key)
-        if begun == "train" and stage_of(key) in ("prepare", "train") and was != now:
-            raise ConfigurationError(
-                f"{flag(key)} is {now}, but run {run.name} was started with {was}; give --restart "
-                "to train anew, or choose another --name"
-            )
-    write_json(run.settings, settings.to_dict())
-    return settings
-
-
-def _discard_training(run: RunDirectory) -> None:
-    for folder in (run.checkpoints, run.events, run.export):
-        shutil.rmtree(folder, ignore_errors=True)
-    for file in (run.plan, run.log, run.evaluation, run.network):
-        file.unlink(missing_ok=True)
 
 
 class Pipeline:
@@ -222,8 +189,8 @@ class Pipeline:
             weights=weights,
             network=self._run.network,
             scores=scores,
-            provenance=self._provenance(meta),
-            corpus=self._corpus_facts(),
+            provenance=make_provenance(self._prepared, self._settings, meta["seconds"]),
+            corpus=corpus_facts(self._prepared),
             check_token_ids=beginning,
             log=read_log(self._run.log),
             samples=write_samples(
@@ -324,33 +291,6 @@ class Pipeline:
         values = read_json(self._run.evaluation)
         values.pop("inputs", None)
         return Scores.model_validate(values, strict=False)
-
-    def _provenance(self, meta: Mapping[str, Any]) -> Provenance:
-        settings = self._settings.to_dict()
-        for key, value in settings.items():
-            # Where things lay on one machine tells nobody anything.
-            if isinstance(getattr(self._settings, key), Path):
-                settings[key] = Path(value).name
-        return Provenance(
-            corpus_digest=self._prepared.digest,
-            source_titles=tuple(file.name for file in self._prepared.files),
-            seed=self._settings.seed,
-            settings=settings,
-            code_version=code_version(),
-            minutes=meta["seconds"] / 60.0,
-            machine=machine_description(),
-        )
-
-    def _corpus_facts(self) -> dict[str, object]:
-        prepared = self._prepared
-        facts: dict[str, object] = {}
-        for split, counts in prepared.splits.items():
-            facts[split] = (
-                f"{counts.num_documents:,} documents, {counts.num_bytes:,} bytes, "
-                f"{counts.num_tokens:,} tokens"
-            )
-        facts["repeated documents left out"] = prepared.num_dropped_documents
-        return facts
 
     def _write_network(self, network: bytes) -> None:
         path = self._run.network

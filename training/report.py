@@ -55,7 +55,7 @@ def render_report(
     template = jinja2.Template(
         _TEMPLATE.read_text(encoding="utf-8"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    return template.render(
+    page: str = template.render(
         name=name,
         facts=facts,
         scores=score_rows(scores),
@@ -64,6 +64,7 @@ def render_report(
         settings=settings,
         provenance=provenance,
     )
+    return page
 
 
 def score_rows(scores: Scores) -> list[tuple[str, str, str, str]]:

@@ -31,13 +31,15 @@ def estimate_speed(config: ModelConfig, batch_size: int, window: int, dtype: Dty
     rows = batch_size * window
     forward = 0.0
     for layer in range(config.num_layers):
-        forward += rows / _PROBE_ROWS * _product(
-            _PROBE_ROWS, config.input_size(layer), gates, dtype
+        forward += (
+            rows / _PROBE_ROWS * _product(_PROBE_ROWS, config.input_size(layer), gates, dtype)
         )
         forward += window * _product(batch_size, config.hidden_size, gates, dtype)
     if config.has_projection:
-        forward += rows / _PROBE_ROWS * _product(
-            _PROBE_ROWS, config.hidden_size, config.embedding_size, dtype
+        forward += (
+            rows
+            / _PROBE_ROWS
+            * _product(_PROBE_ROWS, config.hidden_size, config.embedding_size, dtype)
         )
     width = config.embedding_size if config.tie_embeddings else config.hidden_size
     forward += rows / _PROBE_ROWS * _product(_PROBE_ROWS, width, config.vocab_size, dtype)

@@ -251,9 +251,7 @@ class Trainer:
         if loss < at.best_loss:
             at.best_loss, at.best_step, at.without_gain = loss, at.step, 0
             self._best = self._step.averaged_weights()
-        log.write(
-            {"step": at.step, "seconds": round(self._seconds(), 3), "validation_loss": loss}
-        )
+        log.write({"step": at.step, "seconds": round(self._seconds(), 3), "validation_loss": loss})
         self._reserve_seconds = 2.0 * (time.monotonic() - started)
         self._lately.since += time.monotonic() - started
 
@@ -280,9 +278,7 @@ class Trainer:
         self._step.assign(checkpoint.arrays)
 
 
-def _validation_rows(
-    token_ids: TokenArray, max_tokens: int, window: int
-) -> tuple[IntArray, int]:
+def _validation_rows(token_ids: TokenArray, max_tokens: int, window: int) -> tuple[IntArray, int]:
     """The first ``max_tokens`` validation tokens as rows [rows, tokens + 1], and their window.
 
     Raises:

@@ -55,12 +55,12 @@ class TrainingStep:
             The mean loss in nats per token, and the norm of the gradient before clipping.
         """
         loss, norm, state = self._train(
-            tf.constant(window.inputs),
-            tf.constant(window.targets),
-            tf.constant(window.reset),
-            tf.constant(self.state),
-            tf.constant(step, tf.int32),
-            tf.constant(learning_rate, tf.float32),
+            inputs=tf.constant(window.inputs),
+            targets=tf.constant(window.targets),
+            reset=tf.constant(window.reset),
+            state=tf.constant(self.state),
+            step=tf.constant(step, tf.int32),
+            learning_rate=tf.constant(learning_rate, tf.float32),
         )
         self.state = state.numpy()
         return float(loss), float(norm)
@@ -76,7 +76,8 @@ class TrainingStep:
         """
         self._averaged.assign_weights(self._optimizer.averaged_weights())
         state = self._averaged.initial_state(len(rows))
-        total, num_windows = 0.0, (rows.shape[1] - 1) // window
+        total: float = 0.0
+        num_windows = (rows.shape[1] - 1) // window
         for index in range(num_windows):
             piece = rows[:, index * window : (index + 1) * window + 1]
             inputs = tf.constant(piece[:, :-1])
@@ -112,6 +113,7 @@ class TrainingStep:
 
     def _train_graph(
         self,
+        *,
         inputs: tf.Tensor,
         targets: tf.Tensor,
         reset: tf.Tensor,

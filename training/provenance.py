@@ -1,0 +1,65 @@
+"""Where a bundle comes from: the corpus, the settings, the machine and the version of the code."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+from model.bundle.manifest import Provenance
+from training.prepared_corpus import PreparedCorpus
+from training.settings import Settings
+
+
+def make_provenance(prepared: PreparedCorpus, settings: Settings, seconds: float) -> Provenance:
+    """The provenance of a bundle trained for ``seconds``."""
+    values = settings.model_dump(mode="json")
+    for key in values:
+        path = getattr(settings, key)
+        if isinstance(path, Path):
+            # Where things lay on one machine tells nobody anything.
+            values[key] = path.name
+    return Provenance(
+        corpus_digest=prepared.digest,
+        source_titles=tuple(file.name for file in prepared.files),
+        seed=settings.seed,
+        settings=values,
+        code_version=code_version(),
+        minutes=seconds / 60.0,
+        machine=machine_description(),
+    )
+
+
+def corpus_facts(prepared: PreparedCorpus) -> dict[str, object]:
+    """The corpus in a few lines, label to value."""
+    facts: dict[str, object] = {
+        split: f"{counts.num_documents:,} documents, {counts.num_bytes:,} bytes, "
+        f"{counts.num_tokens:,} tokens"
+        for split, counts in prepared.splits.items()
+    }
+    facts["repeated documents left out"] = prepared.num_dropped_documents
+    return facts
+
+
+def machine_description(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor and how many of its cores this process may use."""
+    return f"{_processor(cpuinfo)}, {len(os.sched_getaffinity(0))} cores"
+
+
+def code_version() -> str:
+    """The installed version of this project."""
+    try:
+        return metadata.version("foretoken")
+    except metadata.PackageNotFoundError:
+        return "not installed, run from its source"
+
+
+def _processor(cpuinfo: Path) -> str:
+    try:
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
