@@ -71,7 +71,7 @@ def export_network(
     for batch, num_tokens in prefill_chunks:
         graph = Graph(file, network_file.prefill_name(batch, num_tokens))
         network.add_prefill(graph, batch, num_tokens)
-    return file.to_bytes() + network_file.END_MARK
+    return network_file.sealed(file.to_bytes())
 
 
 def quantised_rows(name: str, values: FloatArray) -> Constant:

@@ -59,7 +59,7 @@ class LiteRTRuntime:
 
     def __init__(self, network: Path, config: ModelConfig, num_threads: int = 1) -> None:
         self._config = config
-        network_file.check_whole(network)
+        network_file.check_sealed(network)
         with native_stderr_silenced():
             try:
                 self._open(_load(network, num_threads))
@@ -125,6 +125,8 @@ class LiteRTRuntime:
         Raises:
             ValueError: shapes do not fit, or a token id is outside the vocabulary.
         """
+        if np.ndim(token_ids) != 2:
+            raise ValueError(f"token_ids has shape {list(np.shape(token_ids))}; it needs two axes")
         batch, num_tokens = np.shape(token_ids)
         _check_shape("state", np.shape(state), (batch, self._config.state_size))
         new_state = np.array(state, np.float32)

@@ -1,4 +1,4 @@
-"""What an exporter and a runtime agree on: the names inside a network file, and its end.
+"""What an exporter and a runtime agree on: the names inside a network file, and its seal.
 
 A network file is a LiteRT file with one signature for every size it can be run at:
 
@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
 from model.errors import BundleCorruptError
 
-#: Last bytes of every network file. A file without them was cut short.
-END_MARK = b"\nend of network\n"
+_SEAL_BYTES = 16
+_CHUNK_BYTES = 1 << 20
 
 
 def step_name(batch: int) -> str:
@@ -55,17 +56,35 @@ def prefill_chunks(names: Iterable[str]) -> list[tuple[int, int]]:
     return sorted((int(m[1]), int(m[2])) for m in matches if m)
 
 
-def check_whole(network: Path) -> None:
-    """Refuses a file that is missing or was cut short: LiteRT may crash on half a header.
+def sealed(network: bytes) -> bytes:
+    """``network`` with its seal behind it, 16 bytes that end in a checksum of all before them.
+
+    LiteRT follows the addresses in a file wherever they lead, so a damaged one can end the process.
+    A seal is no protection against intent; a bundle's SHA256SUMS are.
+    """
+    return network + _seal(zlib.crc32(network))
+
+
+def check_sealed(network: Path) -> None:
+    """Refuses a file that is missing, cut short or altered.
 
     Raises:
-        BundleCorruptError: it cannot be read, or does not end as a network file does.
+        BundleCorruptError: it cannot be read, or its seal is missing or does not fit.
     """
+    checksum = 0
     try:
         with network.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - len(END_MARK)))
-            end = file.read()
+            left = file.seek(0, os.SEEK_END) - _SEAL_BYTES
+            file.seek(0)
+            while left > 0 and (chunk := file.read(min(left, _CHUNK_BYTES))):
+                checksum = zlib.crc32(chunk, checksum)
+                left -= len(chunk)
+            seal = file.read()
     except OSError as error:
         raise BundleCorruptError(f"{network} cannot be read: {error.strerror}") from error
-    if end != END_MARK:
-        raise BundleCorruptError(f"{network} is no network file, or it was cut short")
+    if seal != _seal(checksum):
+        raise BundleCorruptError(f"{network} is no network file, or it was cut short or altered")
+
+
+def _seal(checksum: int) -> bytes:
+    return b"network ends" + checksum.to_bytes(4, "little")

@@ -1,5 +1,6 @@
 """A row's result is the same bits whatever the batch, its order, its size and the prompt's cuts."""
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -44,7 +45,7 @@ def token_ids(runtime: LiteRTRuntime) -> np.ndarray:
 def alone(
     runtime: LiteRTRuntime, token_ids: np.ndarray, states: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each row stepped all by itself: logits [rows, time, vocab], states [rows, time + 1, state]."""
+    """Each row stepped by itself: logits [rows, time, vocab], states [rows, time + 1, state]."""
     config = runtime.config
     logits = np.empty((MAX_ROWS, MAX_TOKENS, config.vocab_size), np.float32)
     after = np.empty((MAX_ROWS, MAX_TOKENS + 1, config.state_size), np.float32)
@@ -91,7 +92,7 @@ def test_prefill_of_any_rows_cut_anywhere(
 ) -> None:
     _, after = alone
     state = after[rows, cuts[0]]
-    for start, stop in zip(cuts, cuts[1:], strict=False):
+    for start, stop in itertools.pairwise(cuts):
         state = runtime.prefill(token_ids[rows, start:stop], state)
         np.testing.assert_array_equal(state, after[rows, stop])
 

@@ -1,6 +1,7 @@
 """Silencing native code on standard error, and only there, and only meanwhile."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -19,9 +20,10 @@ def test_drops_what_is_written_meanwhile(capfd: pytest.CaptureFixture[str]) -> N
 
 
 def test_standard_error_returns_after_an_exception(capfd: pytest.CaptureFixture[str]) -> None:
-    num_open = len(os.listdir("/proc/self/fd"))
+    open_files = Path("/proc/self/fd")
+    num_open = len(list(open_files.iterdir()))
     with pytest.raises(KeyError), native_stderr_silenced():
         raise KeyError
     os.write(2, b"after")
     assert capfd.readouterr().err == "after"
-    assert len(os.listdir("/proc/self/fd")) == num_open
+    assert len(list(open_files.iterdir())) == num_open
