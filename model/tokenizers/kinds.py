@@ -62,7 +62,8 @@ def special_tokens(kind: TokenizerKind) -> list[str]:
 def blank_tokenizer(kind: TokenizerKind, vocab: dict[str, int]) -> Library:
     """A library tokenizer of ``kind`` over ``vocab`` (token to id), for ``bpe`` without merges yet.
 
-    The reserved tokens that ``vocab`` lacks are appended to it.
+    It does not recognise the names of reserved tokens before ``recognise_special_tokens``, so that
+    while it learns they are text like any other.
     """
     if kind == "char":
         library = Library(models.BPE(vocab=vocab, merges=[], unk_token=UNKNOWN))
@@ -80,10 +81,14 @@ def blank_tokenizer(kind: TokenizerKind, vocab: dict[str, int]) -> Library:
             ]
         )
         library.decoder = decoders.ByteLevel()
+    return library
+
+
+def recognise_special_tokens(library: Library, kind: TokenizerKind) -> None:
+    """Let ``library``, whose vocabulary begins with them, recognise the reserved tokens in text."""
     library.add_special_tokens(
         [AddedToken(name, normalized=False, special=True) for name in special_tokens(kind)]
     )
-    return library
 
 
 def kind_of(library: Library) -> TokenizerKind | None:

@@ -28,6 +28,7 @@ class Tokenizer:
     Attributes:
         kind: ``char``, ``word`` or ``bpe``.
         vocab_size: number of token ids, reserved ones included; ids are 0 to ``vocab_size`` - 1.
+        document: the text of ``tokenizer.json``.
         digest: sha256 of ``tokenizer.json``, hexadecimal.
         end_of_text_id: id of ``<|endoftext|>``, which separates documents.
         unknown_id: id of ``<|unk|>``; None for ``bpe``. It is decoded as its name.
@@ -36,6 +37,7 @@ class Tokenizer:
 
     kind: TokenizerKind
     vocab_size: int
+    document: str
     digest: str
     end_of_text_id: int
     unknown_id: int | None
@@ -47,7 +49,7 @@ class Tokenizer:
         Raises:
             TokenizerError: it is damaged, or no tokenizer of this project.
         """
-        self._document = document
+        self.document = document
         self._library = _read_library(document)
         kind = kind_of(self._library)
         if kind is None:
@@ -77,7 +79,7 @@ class Tokenizer:
 
     def save(self, path: Path) -> None:
         """Write ``tokenizer.json``, byte for byte as it was read or trained."""
-        path.write_bytes(self._document.encode("utf-8"))
+        path.write_bytes(self.document.encode("utf-8"))
 
     def encode(self, text: str, *, parse_special: bool = True) -> list[int]:
         """Token ids of ``text``.
@@ -174,7 +176,7 @@ class Tokenizer:
     @cached_property
     def _plain_library(self) -> Library:
         """The same tokenizer, reading the names of reserved tokens as plain text."""
-        library = Library.from_str(self._document)
+        library = Library.from_str(self.document)
         library.encode_special_tokens = True
         return library
 

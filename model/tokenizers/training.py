@@ -9,7 +9,12 @@ from tokenizers import Tokenizer as Library
 from tokenizers import pre_tokenizers, trainers
 
 from model.errors import ConfigurationError
-from model.tokenizers.kinds import TokenizerKind, blank_tokenizer, special_tokens
+from model.tokenizers.kinds import (
+    TokenizerKind,
+    blank_tokenizer,
+    recognise_special_tokens,
+    special_tokens,
+)
 from model.tokenizers.tokenizer import Tokenizer, replace_surrogates
 
 _MAX_VOCAB_SIZE = 1_000_000
@@ -38,7 +43,9 @@ def train_tokenizer(kind: TokenizerKind, texts: Iterable[str], vocab_size: int) 
             f"vocab_size is {vocab_size}; for {kind} it must be from {least} to {_MAX_VOCAB_SIZE}"
         )
     learn = {"char": _learn_characters, "word": _learn_words, "bpe": _learn_merges}[kind]
-    return Tokenizer(learn(map(replace_surrogates, texts), vocab_size).to_str(pretty=True))
+    library = learn(map(replace_surrogates, texts), vocab_size)
+    recognise_special_tokens(library, kind)
+    return Tokenizer(library.to_str(pretty=True))
 
 
 def _learn_characters(texts: Iterable[str], vocab_size: int) -> Library:
