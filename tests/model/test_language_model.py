@@ -232,7 +232,7 @@ def test_learns_a_sequence_by_heart():
     model = LanguageModel(make_config("lstm", hidden_size=24), initial_seed=3)
     text = ids(6, 2, 17)
     variables = model.trainable_variables
-    optimizer = tf.keras.optimizers.Adam(0.03)
+    optimizer = tf.keras.optimizers.Adam(0.05)
 
     @tf.function(autograph=False)
     def train_step():
@@ -244,7 +244,7 @@ def test_learns_a_sequence_by_heart():
         return nats / 32
 
     first = float(train_step())
-    for _ in range(80):
+    for _ in range(40):
         last = float(train_step())
     assert first > 2.4
     assert last < 0.2
