@@ -13,7 +13,8 @@ A *document* is what is read from an initial state on: a record of a ``.jsonl`` 
 ``.txt`` file, or what stands between two ``<|endoftext|>`` marks in any of them. A document that
 grows past ``document_characters`` is cut at the next blank line (failing that, the next line end,
 space, character), so that a corpus of one single file can still be split into training and
-held-out documents, and memory stays bounded. Joined, the parts of a file are the file.
+held-out documents, and memory stays bounded. Joined, the parts of
+a text are the text, but for parts that are all white space.
 """
 
 from __future__ import annotations
@@ -242,7 +243,9 @@ def _csv_texts(path: Path, column: str) -> Iterator[tuple[str, int]]:
             raise CorpusError(f"{path}, line 1: no column {column!r}; there are: {names}")
         for row in rows:
             if row[column] is None:
-                raise CorpusError(f"{path}, line {rows.line_num}: no column {column!r} in this row")
+                raise CorpusError(
+                    f"{path}, line {rows.reader.line_num}: no column {column!r} in this row"
+                )
             yield row[column].replace("\r\n", "\n"), offset_bytes
     except csv.Error as error:
-        raise CorpusError(f"{path}, line {rows.line_num}: no valid CSV ({error})") from error
+        raise CorpusError(f"{path}, line {rows.reader.line_num}: no valid CSV ({error})") from error

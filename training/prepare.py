@@ -97,14 +97,15 @@ class PrepareSettings:
 def default_vocab_size(kind: TokenizerKind, num_characters: int) -> int:
     """The vocabulary that suits a corpus of ``num_characters``.
 
-    ``bpe``: a power of two from 512 to 8,192, about one id per 500 characters, so that most ids
-    are seen often enough to be learnt. ``char``: 1,024; ``word``: 20,000.
+    So that most ids are seen often enough to be learnt, and the unknown token too: ``bpe`` gets a
+    power of two from 512 to 8,192, at most one id per 400 characters; ``word`` 1,000 to 20,000,
+    one per 200 characters; ``char`` 1,024.
     """
     if kind == "char":
         return 1_024
     if kind == "word":
-        return 20_000
-    return max(512, min(8_192, 1 << max(0, (num_characters // 500).bit_length() - 1)))
+        return max(1_000, min(20_000, num_characters // 200))
+    return max(512, min(8_192, 1 << (max(512, num_characters // 400).bit_length() - 1)))
 
 
 def prepare(settings: PrepareSettings, show: Show | None = None) -> PreparedCorpus:

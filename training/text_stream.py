@@ -29,8 +29,9 @@ def read_pieces(path: Path) -> Iterator[tuple[str, int]]:
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     line, held = 1, ""
     with _open(path) as (stream, raw):
+        block = stream.read(_PIECE_BYTES)
+        _check_start(path, block)
         while True:
-            block = stream.read(_PIECE_BYTES)
             try:
                 text = held + decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
@@ -43,6 +44,7 @@ def read_pieces(path: Path) -> Iterator[tuple[str, int]]:
             yield text.replace("\r\n", "\n"), raw.tell()
             if not block:
                 return
+            block = stream.read(_PIECE_BYTES)
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str, int]]:
@@ -58,6 +60,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, str, int]]:
         number = 0
         while line := stream.readline(MAX_LINE_BYTES + 1):
             number += 1
+            if number == 1:
+                _check_start(path, line)
             if len(line) > MAX_LINE_BYTES:
                 raise CorpusError(f"{path}, line {number}: longer than {MAX_LINE_BYTES} bytes")
             if b"\0" in line:
@@ -85,10 +89,13 @@ def _open(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
         raise CorpusError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
+def _check_start(path: Path, start: bytes) -> None:
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise CorpusError(f"{path} is UTF-16 text; convert it to UTF-8")
+
+
 def _refuse_encoding(path: Path, error: UnicodeDecodeError, first_line: int) -> NoReturn:
     line = first_line + error.object[: error.start].count(b"\n")
-    if error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        raise CorpusError(f"{path} is UTF-16 text; convert it to UTF-8") from error
     raise CorpusError(
         f"{path}, line {line}: no UTF-8 text (byte 0x{error.object[error.start]:02x}); "
         "convert it to UTF-8"
