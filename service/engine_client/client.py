@@ -45,7 +45,9 @@ class EngineClient:
 
     def __init__(self, addresses: Sequence[str], *, heartbeat_timeout_seconds: float = 3.0) -> None:
         self._process_id = os.getpid()
-        self._streams: dict[str, JobStream] = {}
+        # None: nobody listens any more, but the engine has not confirmed the end yet.
+        self._streams: dict[str, JobStream | None] = {}
+        self._lock = threading.Lock()
         self._calls: collections.deque[Callable[[], None]] = collections.deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._closing = False
@@ -64,7 +66,8 @@ class EngineClient:
         Returns at once; what the engine refuses is raised when the stream is read.
 
         Raises:
-            ValueError: a ``job_id`` is already open, or there is no job.
+            ValueError: there is no job, or a ``job_id`` is in use: it is until the engine has
+                confirmed the job's end, even if nobody listens any more.
             ShuttingDownError: every engine there is drains.
             EngineUnavailableError: no engine is connected.
         """
@@ -72,12 +75,14 @@ class EngineClient:
         job_ids = [job.job_id for job in jobs]
         if not job_ids or len(set(job_ids)) < len(job_ids) or self._streams.keys() & set(job_ids):
             raise ValueError(f"jobs need ids of their own, not in use already: {job_ids}")
-        connection, status = self._least_loaded()
+        stream = JobStream(self, job_ids)
+        with self._lock:
+            connection, status = self._least_loaded()
+            connection.num_unsent += len(jobs)
         message = Submit(status.engine_id, tuple(jobs))
         data = encode(message)
-        stream = JobStream(self, job_ids)
         self._streams.update(dict.fromkeys(job_ids, stream))
-        self._call(lambda: connection.submit(message, data, self))
+        self._call(lambda: self._send(connection, message, data))
         if self._closing:  # the thread may be gone already
             self.fail(job_ids, EngineUnavailableError("the service is shutting down"))
         return stream
@@ -107,7 +112,8 @@ class EngineClient:
         """Cancels ``job_ids`` and drops whatever they still send."""
         wanted = tuple(job_ids)
         for job_id in wanted:
-            self._streams.pop(job_id, None)
+            if job_id in self._streams:
+                self._streams[job_id] = None
         self._call(lambda: self._cancel(wanted))
 
     def status(self) -> tuple[EngineStatus, ...]:
@@ -142,10 +148,10 @@ class EngineClient:
         shares: dict[JobStream, list[Event]] = {}
         for event in events:
             stream = self._streams.get(event.job_id)
+            if type(event) is Finished:
+                self._streams.pop(event.job_id, None)
             if stream is not None:
                 shares.setdefault(stream, []).append(event)
-                if type(event) is Finished:
-                    del self._streams[event.job_id]
         for stream, share in shares.items():
             stream.put(share)
 
@@ -172,6 +178,11 @@ class EngineClient:
             self._usable(),
             key=lambda pair: max(pair[0].num_jobs, pair[1].running + pair[1].waiting),
         )
+
+    def _send(self, connection: EngineConnection, message: Submit, data: bytes) -> None:
+        connection.submit(message, data, self)
+        with self._lock:
+            connection.num_unsent -= len(message.jobs)
 
     def _cancel(self, job_ids: tuple[str, ...]) -> None:
         for connection in self._connections:

@@ -56,6 +56,7 @@ class EngineConnection:
     Attributes:
         address: ZeroMQ address the engine listens on.
         status: what the engine said last; None while none is there.
+        num_unsent: jobs on their way to this connection, for whoever spreads the load.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class EngineConnection:
     ) -> None:
         self.address = address
         self.status: EngineStatus | None = None
+        self.num_unsent = 0
         self._heartbeat_timeout_seconds = heartbeat_timeout_seconds
         self._last_heard = 0.0
         self._jobs: set[str] = set()
@@ -86,8 +88,8 @@ class EngineConnection:
 
     @property
     def num_jobs(self) -> int:
-        """Jobs the engine holds for this worker."""
-        return len(self._jobs)
+        """Jobs the engine holds for this worker, or is about to."""
+        return len(self._jobs) + self.num_unsent
 
     def close(self, receiver: Receiver) -> None:
         """Hangs up; jobs still open fail."""

@@ -1,0 +1,325 @@
+"""The client against real engine processes: killed, stopped, restarted, full, hung, draining."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from fake_engine import ROOT, fake_engine
+
+from model.sampling import SamplingParams
+from service.engine.errors import (
+    EngineUnavailableError,
+    OverloadedError,
+    ShuttingDownError,
+)
+from service.engine.request import Finished, Job, Sampled, Started
+from service.engine_client import EngineClient
+
+SCRIPT = [5, 6, 6, 7, 0]
+LONG = {"max_tokens": 10**6, "ignore_eos": True}
+PATIENCE_SECONDS = 60.0
+
+
+@pytest.fixture
+def address(tmp_path):
+    return f"ipc://{tmp_path}/engine"
+
+
+@contextlib.contextmanager
+def client_of(*addresses, **options):
+    client = EngineClient(addresses, **options)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@contextlib.contextmanager
+def engine_and_client(address, client_options=None, **options):
+    with (
+        fake_engine(address, **options) as engine,
+        client_of(address, **(client_options or {})) as client,
+    ):
+        assert client.wait_ready(PATIENCE_SECONDS)
+        yield engine, client
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it does not come about"
+        time.sleep(0.01)
+
+
+def tokens_of(events):
+    return [t for event in events if isinstance(event, Sampled) for t in event.token_ids]
+
+
+def read_until_tokens(stream):
+    events = []
+    while not tokens_of(events):
+        events += stream.next_events(PATIENCE_SECONDS)
+    return events
+
+
+def test_streams_of_many_threads_at_once(address):
+    with engine_and_client(address, max_queue=100) as (_, client):
+        answers = {}
+
+        def ask(number):
+            jobs = [Job(job_id=f"{number}-{j}", max_tokens=50) for j in range(2)]
+            answers[number] = list(client.submit(jobs))
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(30)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE_SECONDS)
+        assert sorted(answers) == list(range(30))
+        for number, events in answers.items():
+            for j in range(2):
+                mine = [event for event in events if event.job_id == f"{number}-{j}"]
+                assert isinstance(mine[0], Started)
+                assert tokens_of(mine) == SCRIPT
+                assert isinstance(mine[-1], Finished)
+
+
+def test_status_and_room(address):
+    with engine_and_client(address, max_running=2, max_queue=1) as (_, client):
+        client.check_room(3)
+        with pytest.raises(OverloadedError):
+            client.check_room(4)
+        (status,) = client.status()
+        assert (status.ready, status.max_running, status.max_queue) == (True, 2, 1)
+        stream = client.submit([Job(job_id="a", **LONG), Job(job_id="b", **LONG)])
+        read_until_tokens(stream)
+        wait_until(lambda: client.status()[0].running == 2)
+        stream.close()
+        wait_until(lambda: client.status()[0].running == 0)
+        assert client.status()[0].cancelled_total == 2
+        assert client.status()[0].generation_tokens_total > 0
+
+
+def test_a_full_queue_refuses_at_once_with_a_wait(address):
+    with engine_and_client(address, max_running=1, max_queue=1) as (_, client):
+        running = client.submit([Job(job_id="a", **LONG), Job(job_id="b", **LONG)])
+        read_until_tokens(running)
+        refused = client.submit([Job(job_id="c")])
+        with pytest.raises(OverloadedError, match="queue is full") as info:
+            refused.next_events(PATIENCE_SECONDS)
+        assert info.value.retry_after_seconds > 0
+        wait_until(lambda: client.status()[0].waiting == 1)
+        with pytest.raises(OverloadedError):
+            client.check_room(1)
+        running.close()
+        wait_until(lambda: client.status()[0].running == 0)
+        assert tokens_of(client.submit([Job(job_id="c")])) == SCRIPT
+
+
+def test_cancelled_jobs_tell_their_end(address):
+    with engine_and_client(address) as (_, client):
+        stream = client.submit([Job(job_id="a", **LONG)])
+        read_until_tokens(stream)
+        stream.cancel()
+        assert list(stream)[-1].finish_reason == "cancelled"
+
+
+def test_a_killed_engine_fails_its_jobs_at_once_and_the_next_one_serves(address):
+    with engine_and_client(address) as (engine, client):
+        streams = [client.submit([Job(job_id=str(n), **LONG)]) for n in range(8)]
+        read_until_tokens(streams[0])
+        engine.kill()
+        for stream in streams:
+            with pytest.raises(EngineUnavailableError):
+                while True:
+                    stream.next_events(PATIENCE_SECONDS)
+        assert client.status() == ()
+        assert not client.ready
+        with pytest.raises(EngineUnavailableError, match="no engine"):
+            client.submit([Job(job_id="a")])
+        with pytest.raises(EngineUnavailableError):
+            client.check_room(1)
+        with fake_engine(address):
+            assert client.wait_ready(PATIENCE_SECONDS)
+            assert tokens_of(client.submit([Job(job_id="a")])) == SCRIPT
+
+
+def test_a_hung_engine_is_given_up_and_taken_back(address):
+    options = {"heartbeat_timeout_seconds": 1.0}
+    with engine_and_client(address, options) as (engine, client):
+        stream = client.submit([Job(job_id="a", **LONG)])
+        read_until_tokens(stream)
+        os.kill(engine.pid, signal.SIGSTOP)
+        with pytest.raises(EngineUnavailableError):
+            while True:
+                stream.next_events(PATIENCE_SECONDS)
+        os.kill(engine.pid, signal.SIGCONT)
+        assert client.wait_ready(PATIENCE_SECONDS)
+        # The job it still ran was cancelled by the new hello.
+        wait_until(lambda: client.status() and client.status()[0].running == 0)
+        assert tokens_of(client.submit([Job(job_id="a")])) == SCRIPT
+
+
+def test_the_least_loaded_engine_is_asked(tmp_path):
+    addresses = [f"ipc://{tmp_path}/engine-{number}" for number in range(2)]
+    with fake_engine(addresses[0]), fake_engine(addresses[1]), client_of(*addresses) as client:
+        wait_until(lambda: len(client.status()) == 2)
+        streams = [client.submit([Job(job_id=str(n), **LONG)]) for n in range(6)]
+        for stream in streams:
+            read_until_tokens(stream)
+        wait_until(lambda: [status.running for status in client.status()] == [3, 3])
+
+
+def test_the_other_engine_goes_on_when_one_dies(tmp_path):
+    addresses = [f"ipc://{tmp_path}/engine-{number}" for number in range(2)]
+    with (
+        fake_engine(addresses[0]) as doomed,
+        fake_engine(addresses[1]),
+        client_of(*addresses) as client,
+    ):
+        wait_until(lambda: len(client.status()) == 2)
+        streams = [client.submit([Job(job_id=str(n), **LONG)]) for n in range(2)]
+        for stream in streams:
+            read_until_tokens(stream)
+        doomed.kill()
+        failures = 0
+        for stream in streams:
+            try:
+                for _ in range(20):
+                    assert stream.next_events(PATIENCE_SECONDS)
+            except EngineUnavailableError:
+                failures += 1
+        assert failures == 1
+        assert tokens_of(client.submit([Job(job_id="a")])) == SCRIPT
+
+
+def test_a_draining_engine_finishes_what_it_has_and_takes_nothing_new(address):
+    with engine_and_client(address, step_seconds=0.01) as (engine, client):
+        stream = client.submit([Job(job_id="a", max_tokens=100, ignore_eos=True)])
+        events = read_until_tokens(stream)
+        engine.terminate()
+        with pytest.raises(ShuttingDownError):
+            while True:
+                list(client.submit([Job(job_id="b", max_tokens=1)]))
+        assert not client.ready
+        events += list(stream)
+        assert len(tokens_of(events)) == 100
+        assert engine.wait(PATIENCE_SECONDS) == 0
+
+
+def test_a_drain_has_an_end(address):
+    with engine_and_client(address, drain_seconds=0.2) as (engine, client):
+        stream = client.submit([Job(job_id="a", **LONG)])
+        read_until_tokens(stream)
+        engine.terminate()
+        assert list(stream)[-1].error_code == "shutting_down"
+        assert engine.wait(PATIENCE_SECONDS) == 0
+
+
+_WORKER = """
+import sys
+from service.engine.request import Job
+from service.engine_client import EngineClient
+client = EngineClient([sys.argv[1]])
+assert client.wait_ready(60)
+stream = client.submit([Job(job_id="a", max_tokens=10**6, ignore_eos=True)])
+stream.next_events()
+print("running", flush=True)
+for event in stream:
+    pass
+"""
+
+
+@contextlib.contextmanager
+def worker_process(address):
+    process = subprocess.Popen(
+        [sys.executable, "-c", _WORKER, address],
+        env={"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout.readline() == b"running\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_the_jobs_of_a_killed_worker_are_cancelled(address):
+    with engine_and_client(address) as (_, client):
+        with worker_process(address) as worker:
+            wait_until(lambda: client.status()[0].running == 1)
+            worker.kill()
+            wait_until(lambda: client.status()[0].running == 0)
+        assert client.status()[0].cancelled_total == 1
+
+
+def test_the_jobs_of_a_hung_worker_are_cancelled(address):
+    with (
+        engine_and_client(address, worker_timeout_seconds=1.0) as (_, client),
+        worker_process(address) as worker,
+    ):
+        wait_until(lambda: client.status()[0].running == 1)
+        os.kill(worker.pid, signal.SIGSTOP)
+        wait_until(lambda: client.status()[0].running == 0)
+
+
+def test_names_must_be_unique_while_open(address):
+    with engine_and_client(address) as (_, client):
+        with pytest.raises(ValueError, match="ids of their own"):
+            client.submit([])
+        with pytest.raises(ValueError, match="ids of their own"):
+            client.submit([Job(job_id="a"), Job(job_id="a")])
+        stream = client.submit([Job(job_id="a", **LONG)])
+        with pytest.raises(ValueError, match="ids of their own"):
+            client.submit([Job(job_id="a")])
+        stream.close()
+        # The name is free again when the engine has confirmed the cancelled job's end.
+        wait_until(lambda: client.status()[0].cancelled_total == 1)
+        assert tokens_of(client.submit([Job(job_id="a")])) == SCRIPT
+
+
+def test_closing_the_client_fails_what_is_open(address):
+    with engine_and_client(address) as (_, client):
+        stream = client.submit([Job(job_id="a", **LONG)])
+        read_until_tokens(stream)
+        client.close()
+        with pytest.raises(EngineUnavailableError):
+            while True:
+                stream.next_events(PATIENCE_SECONDS)
+        with pytest.raises(EngineUnavailableError):
+            client.submit([Job(job_id="b")])
+
+
+def test_a_client_does_not_survive_a_fork(address):
+    with client_of(address) as client:
+        child = os.fork()
+        if child == 0:
+            try:
+                client.submit([Job(job_id="a")])
+            except RuntimeError as error:
+                os._exit(7 if "fork" in str(error) else 1)
+            os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_the_same_seed_gives_the_same_from_any_engine(tmp_path):
+    answers = []
+    for number in range(2):
+        address = f"ipc://{tmp_path}/engine-{number}"
+        with engine_and_client(address) as (_, client):
+            job = Job(
+                job_id="a",
+                max_tokens=30,
+                ignore_eos=True,
+                sampling=SamplingParams(seed=4, logit_bias={5: -100, 6: -100, 7: -100}),
+            )
+            answers.append(tokens_of(client.submit([job])))
+    assert answers[0] == answers[1]
+    assert len(answers[0]) == 30
