@@ -41,6 +41,10 @@ class CorpusEncoder:
             self._code_point_table() if tokenizer.kind == "char" else np.zeros(0, self._dtype)
         )
 
+    def __len__(self) -> int:
+        """Stretches remembered."""
+        return len(self._remembered)
+
     def encode(self, texts: Sequence[str]) -> list[TokenArray]:
         """The ids of each text, of the type they have on disk. No text holds a lone surrogate."""
         if self._tokenizer.kind == "char":

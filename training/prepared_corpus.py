@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,7 @@ class PreparedCorpus:
             found = record.pop("format")
             if found != FORMAT:
                 raise CorpusError(f"{path} has format {found}, not {FORMAT}; prepare again")
-            record["splits"] = {split: SplitCounts(**record["splits"][split]) for split in SPLITS}
+            record["splits"] = {split: _counts(record["splits"][split]) for split in SPLITS}
             record["files"] = tuple(FileRecord(**file) for file in record["files"])
             prepared = cls(directory=directory, **record)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -124,3 +124,8 @@ class PreparedCorpus:
             if len(file.ids()) != prepared.splits[split].num_tokens:
                 raise CorpusError(f"{file.path} is not as long as written; prepare again")
         return prepared
+
+
+def _counts(values: Mapping[str, int]) -> SplitCounts:
+    """The counts in ``values``, every one of which must be there."""
+    return SplitCounts(**{field.name: values[field.name] for field in fields(SplitCounts)})

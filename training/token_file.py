@@ -76,7 +76,7 @@ class TokenFileWriter:
         self._stream = path.open("xb")
 
     def append(self, token_ids: Iterable[int] | TokenArray) -> None:
-        """Write ``token_ids`` behind what is there."""
+        """Write ``token_ids``, all within the vocabulary, behind what is there."""
         if not isinstance(token_ids, np.ndarray):
             token_ids = np.fromiter(token_ids, self._dtype)
         self._stream.write(token_ids.astype(self._dtype, copy=False).tobytes())
