@@ -39,7 +39,11 @@ class RunningService:
             env={k: v for k, v in os.environ.items() if not k.startswith("FORETOKEN_")},
         )
         self.session = requests.Session()
-        wait_until(self._port_or_dead, "the service is ready")
+        try:
+            wait_until(self._port_or_dead, "the service is ready")
+        except BaseException:
+            self.stop()
+            raise
         self.url = f"http://127.0.0.1:{self._port_or_dead()}"
 
     def log(self) -> str:
@@ -82,11 +86,16 @@ class RunningService:
 
     def stop(self) -> int:
         """Ends the service in good order; returns its exit code."""
-        self.session.close()
+        self.session.close()  # the server waits a little for kept connections
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(PATIENCE_SECONDS)
-        self._log.close()
+        self.close()
         return code
+
+    def close(self) -> None:
+        """Lets go of connections and log."""
+        self.session.close()
+        self._log.close()
 
 
 @contextlib.contextmanager
@@ -98,3 +107,4 @@ def running_service(bundles: Path, *flags: str) -> Iterator[RunningService]:
     finally:
         if service.process.poll() is None:
             service.stop()
+        service.close()

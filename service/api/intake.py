@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from flask import g, request
+from gunicorn.http.errors import ParseException
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from service.errors import ApiError, shown
 from service.front import Front
@@ -62,16 +62,18 @@ def _check_content_type(headers: Headers) -> None:
 
 
 def _read_body(max_bytes: int) -> bytes:
-    too_large = ApiError(
-        "request_too_large", f"the body is larger than max_body_bytes, which is {max_bytes}"
-    )
-    if (request.content_length or 0) > max_bytes:
-        raise too_large
-    request.max_content_length = max_bytes
-    try:
-        return request.get_data(cache=False)
-    except RequestEntityTooLarge:
-        raise too_large from None
-    except (ClientDisconnected, OSError, ValueError) as error:
-        # The server's errors for broken chunks are ValueErrors or OSErrors, by version.
-        raise ApiError("invalid_json", "the body broke off or is not framed right") from error
+    """The whole body. What is left of one that is too large, the server reads away or hangs up."""
+    length = request.content_length
+    body = b""
+    if length is None or length <= max_bytes:
+        try:
+            body = request.environ["wsgi.input"].read(max_bytes + 1)
+        except (ParseException, OSError) as error:
+            raise ApiError("invalid_json", "the body broke off or is framed wrongly") from error
+    if len(body) > max_bytes or (length or 0) > max_bytes:
+        raise ApiError(
+            "request_too_large", f"the body is larger than max_body_bytes, which is {max_bytes}"
+        )
+    if length is not None and len(body) < length:
+        raise ApiError("invalid_json", f"the body broke off after {len(body)} of {length} bytes")
+    return body
