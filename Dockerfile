@@ -31,7 +31,8 @@ COPY --chown=foretoken bundles /bundles
 ENV PATH=/opt/venv/bin:$PATH
 ENV FORETOKEN_HOST=0.0.0.0 FORETOKEN_PORT=8000 FORETOKEN_BUNDLES=/bundles/travel
 # Checks settings and bundle, and leaves the bytecode that a read-only container could not write.
-RUN python -m service --check
+RUN python -m service --check \
+ && python -c 'import service.http_server, service.engine.main, model.runtime.litert_runtime'
 ENV PYTHONDONTWRITEBYTECODE=1
 USER foretoken
 EXPOSE 8000
