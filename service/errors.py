@@ -17,6 +17,7 @@ from typing import Any
 from model.errors import ForetokenError
 
 INVALID_REQUEST = "invalid_request_error"
+CONFLICT = "conflict_error"
 SERVER_ERROR = "server_error"
 
 
@@ -44,8 +45,12 @@ ERROR_KINDS: Mapping[str, ErrorKind] = MappingProxyType(
         "model_not_found": ErrorKind(404, INVALID_REQUEST),
         "unknown_url": ErrorKind(404, INVALID_REQUEST),
         "method_not_allowed": ErrorKind(405, INVALID_REQUEST),
+        "stale_state": ErrorKind(409, CONFLICT),
         "request_too_large": ErrorKind(413, INVALID_REQUEST),
         "unsupported_media_type": ErrorKind(415, INVALID_REQUEST),
+        "invalid_state": ErrorKind(422, INVALID_REQUEST),
+        "state_expired": ErrorKind(422, INVALID_REQUEST),
+        "state_model_mismatch": ErrorKind(422, INVALID_REQUEST),
         "internal_error": ErrorKind(500, SERVER_ERROR),
         "overloaded": ErrorKind(503, SERVER_ERROR),
         "queue_timeout": ErrorKind(503, SERVER_ERROR),
@@ -88,7 +93,7 @@ class ApiError(ForetokenError):
         self.headers = dict(headers)
         if self.kind.status == 503:
             self.headers["Retry-After"] = str(min(max(retry_after_seconds, 1), 120))
-        if self.kind.status == 504:
+        if self.kind.status in (409, 504):
             self.headers["x-should-retry"] = "false"
 
     @property

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
 from model.errors import ConfigurationError
@@ -37,6 +37,9 @@ PUBLISHED_LIMITS = (
     "queue_timeout_s",
     "request_timeout_s",
 )
+
+#: A secret shorter than this may be guessed.
+MIN_KEY_CHARACTERS = 32
 
 _PROJECT_DIRECTORY = Path(__file__).resolve().parent.parent
 
@@ -95,13 +98,34 @@ class Settings(BaseModel):
     drain_timeout_s: float = Field(
         default=30.0, ge=0, le=86_400, description="time running work gets at shutdown, in seconds"
     )
+    state_keys: SecretStr | None = Field(
+        default=None,
+        description="secret that signs states, and a comma and the previous one while it is being "
+        "replaced; none: random with every start",
+    )
+    state_ttl_s: float = Field(
+        default=86_400.0, gt=0, le=315_360_000, description="how long a state is good, in seconds"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe messages to log"
     )
 
+    @field_validator("state_keys")
+    @classmethod
+    def _check_state_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        keys = [] if value is None else split_keys(value)
+        if len(keys) > 2 or any(len(key) < MIN_KEY_CHARACTERS for key in keys):
+            raise ValueError("wrong number or length of keys")
+        return value
+
     def limits(self) -> dict[str, int | float]:
         """The settings that ``GET /v1/models`` publishes, by name."""
         return {name: getattr(self, name) for name in PUBLISHED_LIMITS}
+
+
+def split_keys(keys: SecretStr) -> list[str]:
+    """The secrets in a setting that may hold several, with commas between."""
+    return [key.strip() for key in keys.get_secret_value().split(",")]
 
 
 def flag_of(name: str) -> str:
@@ -183,12 +207,17 @@ def _describe(error: ValidationError, sources: Mapping[str, str]) -> str:
     for item in error.errors(include_url=False):
         name = str(item["loc"][0])
         bound = bound_of(Settings.model_fields[name])
-        problems.append(f"{sources.get(name, name)} is {item['input']!r}; it must be {bound}")
+        value = "not usable" if _is_secret(Settings.model_fields[name]) else repr(item["input"])
+        problems.append(f"{sources.get(name, name)} is {value}; it must be {bound}")
     return "; ".join(problems)
 
 
 def bound_of(field: FieldInfo) -> str:
     """A setting's type and bounds in words: ``a whole number from 1 to 64``."""
+    if _is_secret(field):
+        return (
+            f"a secret of at least {MIN_KEY_CHARACTERS} characters, or two with a comma between"
+        )
     choices = get_args(field.annotation)
     if choices:
         return "one of " + ", ".join(choices)
@@ -202,3 +231,7 @@ def bound_of(field: FieldInfo) -> str:
         bounds |= {name: getattr(item, name) for name in ("gt", "ge", "le") if hasattr(item, name)}
     low = f"above {bounds['gt']}, up" if "gt" in bounds else f"from {bounds['ge']}"
     return f"{kind} {low} to {bounds['le']}"
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return SecretStr in get_args(field.annotation)
