@@ -13,35 +13,25 @@ from __future__ import annotations
 
 import os
 import shutil
-from array import array
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from model.bundle.durable_files import sync_directory
 from model.errors import ConfigurationError, CorpusError, TrainingError
 from model.tokenizers import Tokenizer, TokenizerKind, train_tokenizer
-from training.corpus import (
-    CorpusFile,
-    Document,
-    corpus_digest,
-    find_corpus_files,
-    read_documents,
-    suggested_document_characters,
-)
-from training.corpus_encoder import CorpusEncoder
+from training.corpus import corpus_digest
+from training.corpus_source import CorpusSource
+from training.corpus_survey import Survey, survey_corpus
+from training.parallel_encoding import encode_batches, num_processes_for
 from training.prepare_progress import PrepareProgress, Show
-from training.prepared_corpus import FileRecord, PreparedCorpus, SplitCounts
-from training.splits import DROPPED, SPLITS, Split, SplitPlan, document_hash, plan_splits
+from training.prepared_corpus import PreparedCorpus, SplitCounts
+from training.splits import DROPPED, SPLITS, Split, document_hash
 from training.token_file import TokenFileWriter
-from training.tokenizer_sample import TokenizerSample
 
-_MIN_CHARACTERS = 2_000
 _BATCH_CHARACTERS = 1_000_000
 
 
@@ -121,14 +111,27 @@ def prepare(settings: PrepareSettings, show: Show | None = None) -> PreparedCorp
         ConfigurationError: the vocabulary size does not suit the kind of tokenizer.
         TrainingError: the disk refuses.
     """
-    source = _Source.find(settings)
+    source = CorpusSource.find(
+        settings.corpus,
+        validation=settings.validation,
+        test=settings.test,
+        jsonl_field=settings.jsonl_field,
+        csv_column=settings.csv_column,
+        document_characters=settings.document_characters,
+    )
     given = None if settings.tokenizer is None else Tokenizer.load(settings.tokenizer)
     record = _record(settings, given)
     digest = corpus_digest(source.files)
     if (done := _already_there(settings.output, digest, record)) is not None:
         return done
     progress = PrepareProgress(source.files, show)
-    survey = _survey(source, settings, progress)
+    survey = survey_corpus(
+        source,
+        progress,
+        validation_share=0.0 if settings.validation else settings.validation_share,
+        test_share=0.0 if settings.test else settings.test_share,
+        sample_characters=settings.sample_characters,
+    )
     tokenizer = given or _learn_tokenizer(survey, settings)
     incoming = settings.output.with_name(f".{settings.output.name}.incoming")
     try:
@@ -153,57 +156,6 @@ def prepare(settings: PrepareSettings, show: Show | None = None) -> PreparedCorp
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
     return PreparedCorpus.load(settings.output)
-
-
-@dataclass(frozen=True)
-class _Source:
-    """The files to read, and how; ``given[i]`` is the split that file ``i`` was given for."""
-
-    files: list[CorpusFile]
-    given: list[Split | None]
-    document_characters: int
-    jsonl_field: str
-    csv_column: str
-
-    @classmethod
-    def find(cls, settings: PrepareSettings) -> _Source:
-        files = find_corpus_files(settings.corpus)
-        length = settings.document_characters or suggested_document_characters(files)
-        given: list[Split | None] = [None] * len(files)
-        held_out: tuple[tuple[Split, Path | None], ...] = (
-            ("validation", settings.validation),
-            ("test", settings.test),
-        )
-        for split, path in held_out:
-            if path is not None:
-                found = find_corpus_files(path)
-                files += found
-                given += [split] * len(found)
-        return cls(files, given, length, settings.jsonl_field, settings.csv_column)
-
-    def documents(self) -> Iterator[Document]:
-        return read_documents(
-            self.files,
-            document_characters=self.document_characters,
-            jsonl_field=self.jsonl_field,
-            csv_column=self.csv_column,
-        )
-
-    def records(self) -> tuple[FileRecord, ...]:
-        return tuple(
-            FileRecord(name=file.name, size_bytes=file.size_bytes, split=split)
-            for file, split in zip(self.files, self.given, strict=True)
-        )
-
-
-@dataclass(frozen=True)
-class _Survey:
-    """What the first pass found: hashes [documents], the plan, and a sample of the texts."""
-
-    hashes: NDArray[np.uint64]
-    plan: SplitPlan
-    sample: TokenizerSample
-    num_characters: int
 
 
 def _record(settings: PrepareSettings, given: Tokenizer | None) -> dict[str, Any]:
@@ -231,59 +183,30 @@ def _already_there(output: Path, digest: str, record: dict[str, Any]) -> Prepare
     return prepared if (prepared.digest, prepared.settings) == (digest, record) else None
 
 
-def _survey(source: _Source, settings: PrepareSettings, progress: PrepareProgress) -> _Survey:
-    """The first pass.
-
-    Raises:
-        CorpusError: there is too little text.
-    """
-    hashes, sizes, fixed = array("Q"), array("q"), bytearray()
-    sample = TokenizerSample(settings.sample_characters)
-    for ordinal, document in enumerate(source.documents()):
-        split = source.given[document.file_index]
-        hashed = document_hash(document.text.encode("utf-8"))
-        hashes.append(hashed.identity)
-        sizes.append(len(document.text))
-        fixed.append(DROPPED if split is None else SPLITS.index(split))
-        if split is None:
-            sample.offer(hashed.lottery, ordinal, document.text)
-        progress.update("reading", document)
-    num_characters = sum(size for size, split in zip(sizes, fixed, strict=True) if split == DROPPED)
-    if num_characters < _MIN_CHARACTERS:
-        raise CorpusError(
-            f"{settings.corpus} is too small: it holds {num_characters} characters of text; "
-            f"{_MIN_CHARACTERS} are the least"
-        )
-    identities = np.array(hashes, np.uint64)
-    try:
-        plan = plan_splits(
-            identities,
-            np.array(sizes, np.int64),
-            np.frombuffer(bytes(fixed), np.uint8),
-            validation_share=0.0 if settings.validation else settings.validation_share,
-            test_share=0.0 if settings.test else settings.test_share,
-        )
-    except CorpusError as error:
-        raise CorpusError(f"{settings.corpus} cannot be split: {error}") from error
-    return _Survey(identities, plan, sample, num_characters)
-
-
-def _learn_tokenizer(survey: _Survey, settings: PrepareSettings) -> Tokenizer:
+def _learn_tokenizer(survey: Survey, settings: PrepareSettings) -> Tokenizer:
     """A tokenizer learnt from training documents alone."""
-    train = SPLITS.index("train")
-    texts = survey.sample.texts(lambda ordinal: bool(survey.plan.assignments[ordinal] == train))
-    vocab_size = settings.vocab_size or default_vocab_size(
-        settings.tokenizer_kind, survey.num_characters
-    )
-    return train_tokenizer(settings.tokenizer_kind, texts, vocab_size)
+    kind = settings.tokenizer_kind
+    vocab_size = settings.vocab_size or default_vocab_size(kind, survey.num_characters)
+    return train_tokenizer(kind, survey.training_texts(), vocab_size)
 
 
 def _write_tokens(
-    source: _Source, survey: _Survey, tokenizer: Tokenizer, folder: Path, progress: PrepareProgress
+    source: CorpusSource,
+    survey: Survey,
+    tokenizer: Tokenizer,
+    folder: Path,
+    progress: PrepareProgress,
 ) -> dict[Split, SplitCounts]:
     """The second pass: encode the documents into one file per split."""
     counts = {split: SplitCounts() for split in SPLITS}
-    encoder = CorpusEncoder(tokenizer)
+    read_ahead: deque[list[tuple[Split, str]]] = deque()
+
+    def texts() -> Iterator[list[str]]:
+        for batch in _batches(_assigned(source, survey, progress)):
+            read_ahead.append(batch)
+            yield [text for _, text in batch]
+
+    num_processes = num_processes_for(source.num_bytes, tokenizer)
     with ExitStack() as stack:
         writers = {
             split: stack.enter_context(
@@ -291,9 +214,8 @@ def _write_tokens(
             )
             for split in SPLITS
         }
-        for batch in _batches(_assigned(source, survey, progress)):
-            encoded = encoder.encode([text for _, text in batch])
-            for (split, text), token_ids in zip(batch, encoded, strict=True):
+        for encoded in encode_batches(tokenizer, texts(), num_processes):
+            for (split, text), token_ids in zip(read_ahead.popleft(), encoded, strict=True):
                 writers[split].append([tokenizer.end_of_text_id])
                 writers[split].append(token_ids)
                 counts[split].num_documents += 1
@@ -304,7 +226,7 @@ def _write_tokens(
 
 
 def _assigned(
-    source: _Source, survey: _Survey, progress: PrepareProgress
+    source: CorpusSource, survey: Survey, progress: PrepareProgress
 ) -> Iterator[tuple[Split, str]]:
     """The documents that are kept, with their split.
 
