@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from service.errors import ApiError
+from service.recurrent_state import StateCodec
 from service.served_model import ServedModels
 from service.settings import Settings
 
@@ -21,6 +23,11 @@ class Front:
     settings: Settings
     models: ServedModels
     draining: Callable[[], bool]
+
+    @cached_property
+    def state_codec(self) -> StateCodec:
+        """Reads and writes the states that clients hold."""
+        return StateCodec.of(self.settings)
 
     def check_open(self) -> None:
         """Refuses work while shutting down.

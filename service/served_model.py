@@ -12,6 +12,7 @@ from model.tokenizers.tokenizer import Tokenizer
 from service.engine_client import EngineClient
 from service.errors import ApiError, shown
 from service.job_events import engine_errors_as_api_errors
+from service.recurrent_state import StateModel
 from service.settings import Settings
 from service.version import VERSION
 
@@ -53,6 +54,16 @@ class ServedModel:
         manifest = self.bundle.manifest
         parts = (manifest.network.digest, manifest.tokenizer.digest, VERSION)
         return "fp_" + hashlib.sha256("/".join(parts).encode()).hexdigest()[:12]
+
+    @cached_property
+    def state_model(self) -> StateModel:
+        """What its states are known by."""
+        return StateModel(
+            name=self.id,
+            version=self.bundle.manifest.version or 0,
+            digest=self.fingerprint,
+            state_size=self.bundle.config.state_size,
+        )
 
     @cached_property
     def limits(self) -> dict[str, int | float]:
@@ -107,7 +118,7 @@ class ServedModel:
                 "vocab_size": self.tokenizer.vocab_size,
             },
             "embedding_dimensions": self.bundle.config.hidden_size,
-            "state_bytes": 4 * self.bundle.config.state_size,
+            "state_bytes": self.state_model.payload_bytes,
             "limits": self.settings.limits(),
         }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import logging
 import resource
+import secrets
 import shutil
 import signal
 import socket
@@ -17,6 +18,8 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from pydantic import SecretStr
 
 from model.bundle.load import Bundle
 from model.errors import ConfigurationError
@@ -86,7 +89,7 @@ class Supervisor:
         Raises:
             ConfigurationError: host and port cannot be listened on.
         """
-        self._settings = settings
+        self._settings = _with_state_secret(settings)
         self._bundles = bundles
         self._flags = SharedFlags()
         self._listener = _listen(settings)
@@ -200,6 +203,13 @@ class Supervisor:
                     process.send(signal.SIGKILL)
             time.sleep(0.01)
         self._listener.close()
+
+
+def _with_state_secret(settings: Settings) -> Settings:
+    """Every process started from here signs states with one secret, if only a random one."""
+    if settings.state_keys is not None:
+        return settings
+    return settings.model_copy(update={"state_keys": SecretStr(secrets.token_hex())})
 
 
 def _engine_target(bundle: Bundle, address: str, settings: Settings) -> Callable[[], int | None]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from flask import Blueprint, Response, request
 
@@ -19,6 +20,8 @@ from service.peer import Peer
 from service.prompts import PreparedPrompt, PromptOptions, prepare_prompts
 from service.protocol.completions import Usage
 from service.protocol.next_tokens import NextAnswer, NextData, NextEntry, NextRequest
+from service.recurrent_state import Snapshot
+from service.request_states import RequestStates, open_states, request_states, snapshot_after
 from service.served_model import ServedModel
 from service.token_logprobs import LOWEST_LOGPROB
 
@@ -35,19 +38,25 @@ def next_blueprint(front: Front) -> Blueprint:
         model, body = take_request(front, NextRequest)
         model.check_room(len(body.prompt))
         prompts = prepare_prompts(model, body.prompt, PromptOptions())
+        states = request_states(front, model)
+        snapshots = open_states(states, body.state, len(prompts))
         answer_id = f"next-{uuid.uuid4().hex}"
-        jobs = _jobs(model, body, prompts, answer_id, request.remote_addr or "unknown")
+        jobs = _jobs(model, body, prompts, snapshots, answer_id)
         results = run_jobs(model, jobs, Peer(request.environ))
+        entries = _state_entries(states, body, prompts, snapshots, results)
         answer = NextAnswer(
             id=answer_id,
             object="next",
             created=int(time.time()),
             model=model.id,
             system_fingerprint=model.fingerprint,
-            data=[_data(index, result, model.tokenizer) for index, result in enumerate(results)],
+            data=[
+                _data(index, result, model.tokenizer, entry)
+                for index, (result, entry) in enumerate(zip(results, entries, strict=True))
+            ],
             usage=_usage(prompts),
         )
-        return Response(answer.model_dump_json(ensure_ascii=True), mimetype="application/json")
+        return Response(_to_json(answer), mimetype="application/json")
 
     return blueprint
 
@@ -56,28 +65,51 @@ def _jobs(
     model: ServedModel,
     body: NextRequest,
     prompts: Sequence[PreparedPrompt],
+    snapshots: Sequence[Snapshot | None],
     answer_id: str,
-    client: str,
 ) -> list[Job]:
+    client = request.remote_addr or "unknown"
     now = time.monotonic()
     return [
         Job(
             job_id=f"{answer_id}-{index}",
             prompt_token_ids=prompt.token_ids,
+            state=None if snapshot is None else snapshot.row,
             max_tokens=0,
             sampling=SamplingParams(temperature=body.temperature),
             prompt_logprobs=0,
-            prompt_logprobs_from=1,
+            prompt_logprobs_from=1 if snapshot is None else 0,
             next_top_k=min(body.top_k, model.tokenizer.vocab_size),
+            return_state=body.return_state,
             deadline=now + model.settings.request_timeout_s,
             queue_deadline=now + model.settings.queue_timeout_s,
             client=client,
         )
-        for index, prompt in enumerate(prompts)
+        for index, (prompt, snapshot) in enumerate(zip(prompts, snapshots, strict=True))
     ]
 
 
-def _data(index: int, result: JobResult, tokenizer: Tokenizer) -> NextData:
+def _state_entries(
+    states: RequestStates,
+    body: NextRequest,
+    prompts: Sequence[PreparedPrompt],
+    snapshots: Sequence[Snapshot | None],
+    results: Sequence[JobResult],
+) -> list[dict[str, Any]]:
+    """The fields that tell the state after each prompt."""
+    if not body.return_state:
+        return [{"state": None}] * len(prompts)
+    entries = []
+    for prompt, snapshot, result in zip(prompts, snapshots, results, strict=True):
+        assert result.finished is not None and result.finished.state is not None
+        after = snapshot_after(states, snapshot, prompt.token_ids, result.finished.state)
+        entries.append(states.fields(after))
+    return entries
+
+
+def _data(
+    index: int, result: JobResult, tokenizer: Tokenizer, state: Mapping[str, Any]
+) -> NextData:
     assert result.finished is not None and result.finished.next is not None
     top = _top(result.finished.next, tokenizer)
     logprobs = result.prompt_logprobs
@@ -91,7 +123,7 @@ def _data(index: int, result: JobResult, tokenizer: Tokenizer) -> NextData:
         perplexity=None if nats is None else math.exp(min(nats, _MAX_NATS)),
         prompt_logprob=total,
         candidates=None,
-        state=None,
+        **state,
     )
 
 
@@ -115,3 +147,7 @@ def _top(distribution: NextTokens, tokenizer: Tokenizer) -> list[NextEntry]:
 def _usage(prompts: Sequence[PreparedPrompt]) -> Usage:
     total = sum(len(prompt.token_ids) for prompt in prompts)
     return Usage(prompt_tokens=total, completion_tokens=0, total_tokens=total)
+
+
+def _to_json(answer: NextAnswer) -> str:
+    return answer.model_dump_json(ensure_ascii=True, exclude_unset=True)

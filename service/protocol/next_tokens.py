@@ -58,8 +58,6 @@ class NextRequest(Request):
         asked = {
             "unit": self.unit != "token",
             "candidates": bool(self.candidates),
-            "state": self.state is not None,
-            "return_state": self.return_state,
         }
         for name, is_asked in asked.items():
             if is_asked:
@@ -78,7 +76,7 @@ class NextEntry(BaseModel):
 
 
 class NextData(BaseModel):
-    """What comes next after one prompt.
+    """What comes next after one prompt; ``state_tokens`` and ``state_offset`` go with a state.
 
     ``coverage`` is the sum of the probabilities in ``top``; ``entropy`` is of the whole next-token
     distribution, in bits; ``perplexity`` and ``prompt_logprob`` are of the prompt tokens after the
@@ -93,6 +91,8 @@ class NextData(BaseModel):
     prompt_logprob: float
     candidates: None = None
     state: str | None = None
+    state_tokens: int | None = None
+    state_offset: int | None = None
 
 
 class NextAnswer(BaseModel):

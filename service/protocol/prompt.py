@@ -41,7 +41,7 @@ def read_prompts(value: object, name: str, limits: Limits) -> tuple[Prompt, ...]
     if not value:
         raise refuse("invalid_value", f"{name} must hold at least one prompt, not []", name)
     if _is_number(value[0]):
-        return (_read_token_ids(value, name, limits),)
+        return (read_token_ids(value, name, limits),)
     if len(value) > limits["max_prompts"]:
         raise refuse(
             "too_many_prompts",
@@ -58,14 +58,15 @@ def _read_item(item: object, first: object, name: str, limits: Limits) -> Prompt
     if isinstance(first, list):
         if not isinstance(item, list):
             raise refuse_type(name, "a list of token ids like the first", item)
-        return _read_token_ids(item, name, limits)
+        return read_token_ids(item, name, limits)
     if not isinstance(item, str):
         expected = "a string like the first" if isinstance(first, str) else "a string or a token id"
         raise refuse_type(name, expected, item)
     return item
 
 
-def _read_token_ids(values: Sequence[Any], name: str, limits: Limits) -> tuple[int, ...]:
+def read_token_ids(values: Sequence[Any], name: str, limits: Limits) -> tuple[int, ...]:
+    """The ids in a list; refuses what is no id of the vocabulary."""
     vocab_size = limits["vocab_size"]
     if all(type(value) is int and 0 <= value < vocab_size for value in values):
         return tuple(values)
@@ -101,16 +102,17 @@ def _read_truncation(value: object, name: str, limits: Limits) -> int:
     return number
 
 
-def _read_states(value: object, name: str, limits: Limits) -> tuple[str, ...]:
-    states = [value] if isinstance(value, str) else value
-    if not isinstance(states, list) or not all(isinstance(state, str) for state in states):
+def _read_states(value: object, name: str, limits: Limits) -> str | tuple[str, ...]:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list) or not all(isinstance(state, str) for state in value):
         raise refuse_type(name, "a string or a list of strings", value)
-    return tuple(states)
+    return tuple(value)
 
 
 Prompts = Annotated[tuple[Prompt, ...], Shaped(read_prompts, PROMPT_SCHEMA)]
 Truncation = Annotated[int, Shaped(_read_truncation, {"type": "integer", "minimum": -1})]
 States = Annotated[
-    tuple[str, ...],
+    str | tuple[str, ...],
     Shaped(_read_states, {"anyOf": [_STRING, {"type": "array", "items": _STRING}]}),
 ]
