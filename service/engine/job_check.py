@@ -37,4 +37,6 @@ def _find_fault(job: Job, config: ModelConfig) -> str | None:
         value = getattr(job, name)
         if value is not None and value < least:
             return f"{name} is {value}; it must be at least {least}"
+    if job.growth is not None and job.max_tokens:
+        return "a job either samples tokens or grows a tree, not both"
     return None

@@ -19,6 +19,8 @@ import numpy as np
 from model.runtime.contract import Runtime
 from service.engine.counters import Counters
 from service.engine.decoding import Decoder, Ending
+from service.engine.growing import TreeGrower
+from service.engine.growth import Growth
 from service.engine.job_check import find_fault
 from service.engine.reading import PromptReader
 from service.engine.request import ErrorCode, Event, Finished, Job, PromptScored, Sampled, Started
@@ -36,6 +38,10 @@ Owner = Hashable
 #: nobody does (new jobs and cancels are heard between steps).
 _DEPTH_BESIDE_DECODING = 32
 _DEPTH_ALONE = 256
+#: How many rows of token trees one engine step runs, likewise; and in how many rounds at most.
+_TREE_ROWS_BESIDE_DECODING = 32
+_TREE_ROWS_ALONE = 128
+_TREE_ROUNDS = 16
 #: Prompt scores are sent in pieces of so many tokens.
 _SCORES_PER_EVENT = 256
 #: So many failed steps in a row, and the engine no longer counts as ready.
@@ -82,6 +88,7 @@ class EngineLoop:
         self._reader = PromptReader(runtime, self._slots, StateCache(cache_bytes), end_of_text_id)
         never = () if unknown_id is None else (unknown_id,)
         self._decoder = Decoder(runtime, self._slots, self._reader, end_of_text_id, never)
+        self._grower = TreeGrower(runtime, end_of_text_id)
         self._waiting: dict[JobKey, Job] = {}
         self._sequences: dict[JobKey, Sequence] = {}
         self._active: list[Sequence] = []
@@ -92,6 +99,15 @@ class EngineLoop:
     def busy(self) -> bool:
         """Whether a job runs or waits."""
         return bool(self._waiting or self._sequences)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a step would do anything but look at deadlines.
+
+        A job whose token tree waits for its next growth runs, but there is nothing to do for it.
+        """
+        room = self.scheduler.num_running < self.scheduler.max_running
+        return len(self._sequences) > self._grower.num_idle or bool(self._waiting and room)
 
     @property
     def healthy(self) -> bool:
@@ -124,6 +140,19 @@ class EngineLoop:
         for job, fault in faults:
             self._post(owner, _unstarted_end(job, "invalid_job", fault))
         return True
+
+    def grow(self, owner: Owner, job_id: str, growth: Growth) -> None:
+        """Goes on with the token tree of a running job; ignored if there is no such job.
+
+        A growth that does not fit ends the job with ``invalid_job``.
+        """
+        sequence = self._sequences.get((owner, job_id))
+        if sequence is None:
+            return
+        try:
+            self._grower.grow(sequence, growth)
+        except ValueError as error:
+            self._end_running(Ending(sequence, "error"), "invalid_job", str(error))
 
     def cancel(self, owner: Owner, job_ids: Iterable[str]) -> None:
         """Ends these jobs with ``cancelled``; unknown ones are ignored."""
@@ -161,8 +190,10 @@ class EngineLoop:
         for admission in self.scheduler.admit(self._clock()):
             self._start(admission)
         self._read_prompts()
+        depth = _TREE_ROWS_BESIDE_DECODING if self._active else _TREE_ROWS_ALONE
         if self._active:
             self._decode()
+        self._grow_trees(depth)
 
     def _expire(self) -> None:
         for expiry in self.scheduler.expire(self._clock()):
@@ -206,7 +237,29 @@ class EngineLoop:
         if sequence.wants_logits:
             self._active.append(sequence)
         else:
-            self._end_running(Ending(sequence, "length"))
+            self._end_or_plant(Ending(sequence, "length"))
+
+    def _grow_trees(self, max_rows: int) -> None:
+        for _ in range(_TREE_ROUNDS):
+            if max_rows < 1 or not self._grower.has_work:
+                return
+            turns, harvests = self._grower.take_turns(max_rows)
+            for harvest in harvests:
+                self._post(harvest.sequence.key[0], harvest.grown)
+                if harvest.ending is not None:
+                    self._end_running(harvest.ending)
+            if not turns:
+                continue
+            num_rows = sum(len(turn.piece.nodes) for turn in turns)
+            max_rows -= num_rows
+            try:
+                self._grower.run(turns)
+            except Exception:
+                logger.exception("a step of %d token trees failed", len(turns))
+                self._fail([turn.sequence for turn in turns])
+                continue
+            self._num_failures = 0
+            self.counters.count_step(num_rows)
 
     def _decode(self) -> None:
         try:
@@ -220,7 +273,22 @@ class EngineLoop:
         for sequence in self._active:
             self._post_progress(sequence)
         for ending in endings:
-            self._end_running(ending, "step_failed" if ending.finish_reason == "error" else None)
+            if ending.finish_reason == "error":
+                self._end_running(ending, "step_failed")
+            else:
+                self._end_or_plant(ending)
+
+    def _end_or_plant(self, ending: Ending) -> None:
+        """A sequence is done with its prompt and its tokens: it ends, or grows its tree first."""
+        sequence = ending.sequence
+        if sequence.job.growth is None:
+            self._end_running(ending)
+            return
+        self._active = [other for other in self._active if other is not sequence]
+        try:
+            self._grower.plant(ending, self._slots.get(sequence.slot))
+        except ValueError as error:
+            self._end_running(Ending(sequence, "error"), "invalid_job", str(error))
 
     def _fail(self, sequences: SequenceOf[Sequence]) -> None:
         """Ends the sequences the network failed on."""
@@ -254,18 +322,21 @@ class EngineLoop:
         self._post(owner, PromptScored(job_id, start, stack_scores(scores), ranks))
         sequence.num_scores_sent += len(scores)
 
-    def _end_running(self, ending: Ending, code: ErrorCode | None = None) -> None:
+    def _end_running(
+        self, ending: Ending, code: ErrorCode | None = None, message: str | None = None
+    ) -> None:
         self.scheduler.remove(ending.sequence.key, self._clock())
         self._forget(ending.sequence)
-        self._post_end(ending, code)
+        self._post_end(ending, code, message)
 
     def _forget(self, sequence: Sequence) -> None:
         del self._sequences[sequence.key]
         self._reader.discard(sequence)
+        self._grower.discard(sequence)
         if sequence in self._active:
             self._active = [other for other in self._active if other is not sequence]
 
-    def _post_end(self, ending: Ending, code: ErrorCode | None) -> None:
+    def _post_end(self, ending: Ending, code: ErrorCode | None, message: str | None = None) -> None:
         sequence, job = ending.sequence, ending.sequence.job
         if sequence.unsent_token_ids:
             self._post_sampled(sequence)
@@ -290,7 +361,7 @@ class EngineLoop:
                 else None,
                 num_state_tokens=sequence.num_sampled - (ending.stop_token_id is not None),
                 error_code=code,
-                error_message=None if code is None else _MESSAGES[code],
+                error_message=message if code is None or message else _MESSAGES[code],
             ),
         )
 

@@ -2,7 +2,8 @@
 
 A job is one sequence: it reads its prompt, then samples up to ``max_tokens`` tokens, then ends.
 Its events are, in this order: one ``Started``; ``PromptScored`` in pieces, if asked for;
-``Sampled``, as many as it takes; one ``Finished``. A job that never left the queue has only that.
+``Sampled``, as many as it takes; a ``Grown`` for each growth of its token tree, if it grows one
+(``growth.py``); one ``Finished``. A job that never left the queue has only that.
 
 The engine feeds ``<|endoftext|>`` itself: a prompt starts from the *initial state*, the state after
 that token, and wherever the token stands in a prompt or is generated (``ignore_eos``) a new
@@ -16,6 +17,7 @@ from typing import Literal
 
 from model.sampling import SamplingParams
 from model.state import FloatArray, IntArray
+from service.engine.growth import Growth, Grown
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 ErrorCode = Literal[
@@ -46,6 +48,9 @@ class Job:
         next_top_k: after the last token, the K most likely next tokens. Their probabilities are
             at ``sampling.temperature`` if that is positive; the entropy never is.
         return_state: send the state at the end.
+        growth: after the prompt, grow a token tree, beginning with this. The job samples nothing
+            and keeps its slot until a growth is the last; the end of the prompt is what its
+            ``next`` distribution and its state are about.
         tokens_per_event: gather so many sampled tokens before an event; what is left comes with
             the end. More than 1 saves work wherever nobody reads along.
         deadline: ``time.monotonic()`` seconds after which the job fails with ``request_timeout``.
@@ -66,6 +71,7 @@ class Job:
     prompt_logprobs_from: int = 0
     next_top_k: int | None = None
     return_state: bool = False
+    growth: Growth | None = None
     tokens_per_event: int = 1
     deadline: float | None = None
     queue_deadline: float | None = None
@@ -184,7 +190,7 @@ class Finished:
     error_message: str | None = None
 
 
-Event = Started | PromptScored | Sampled | Finished
+Event = Started | PromptScored | Sampled | Grown | Finished
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -94,8 +94,10 @@ class Sequence:
 
     @property
     def needs_last_step(self) -> bool:
-        """Whether the last token is fed too, for the state or for what may follow."""
+        """Whether the last token is fed too, for the state, the tree or for what may follow."""
         job = self.job
+        if job.growth is not None:
+            return True
         return job.return_state or job.next_top_k is not None or self.samples
 
     def take(self, token_id: int) -> None:

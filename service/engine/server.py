@@ -20,6 +20,7 @@ from service.engine.wire import (
     VERSION,
     Cancel,
     Events,
+    Grow,
     Hello,
     Ping,
     Refused,
@@ -94,7 +95,7 @@ class EngineServer:
                 next_status = now + STATUS_SECONDS
                 self._drop_silent_workers(now)
                 self._tell_status()
-            wait_seconds = 0.0 if self._loop.busy else next_status - now
+            wait_seconds = 0.0 if self._loop.has_work else next_status - now
             self._receive(wait_seconds)
             if self._loop.busy:
                 self._loop.step()
@@ -163,6 +164,8 @@ class EngineServer:
                 self._send(worker, Welcome(VERSION, self.status))
             case Submit():
                 self._submit(worker, message)
+            case Grow(job_id, growth):
+                self._loop.grow(worker, job_id, growth)
             case Cancel(job_ids):
                 self._loop.cancel(worker, job_ids)
             case Ping():

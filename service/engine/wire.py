@@ -4,7 +4,7 @@ Every dataclass travels as a msgpack extension: its code below, then its fields 
 travel as their bytes. A sampled token without scores, by far the commonest event, is the tuple
 ``(job_id, token_id, ...)``. ``VERSION`` changes with every change of a code, a field or a meaning.
 
-worker -> engine   Hello, Submit, Cancel, Ping
+worker -> engine   Hello, Submit, Grow, Cancel, Ping
 engine -> worker   Welcome, Refused, Events, EngineStatus
 """
 
@@ -20,6 +20,7 @@ import numpy as np
 
 from model.errors import ForetokenError
 from model.sampling import SamplingParams
+from service.engine.growth import Growth, Grown, Look
 from service.engine.request import (
     EngineStatus,
     Event,
@@ -32,7 +33,7 @@ from service.engine.request import (
     TokenScores,
 )
 
-VERSION = 1
+VERSION = 2
 
 
 class WireError(ForetokenError):
@@ -80,6 +81,14 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Grow:
+    """Goes on with the token tree of a job; ignored if the job is unknown."""
+
+    job_id: str
+    growth: Growth
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """The worker lives."""
 
@@ -91,7 +100,7 @@ class Events:
     events: tuple[Event, ...]
 
 
-ToEngine = Hello | Submit | Cancel | Ping
+ToEngine = Hello | Submit | Grow | Cancel | Ping
 ToWorker = Welcome | Refused | Events | EngineStatus
 
 _CODES: dict[type, int] = {
@@ -103,6 +112,7 @@ _CODES: dict[type, int] = {
     Ping: 6,
     Events: 7,
     EngineStatus: 8,
+    Grow: 9,
     Job: 16,
     SamplingParams: 17,
     Started: 18,
@@ -111,6 +121,9 @@ _CODES: dict[type, int] = {
     Finished: 21,
     TokenScores: 22,
     NextTokens: 23,
+    Look: 24,
+    Growth: 25,
+    Grown: 26,
 }
 _ARRAY_CODE = 64
 _CLASSES = {code: kind for kind, code in _CODES.items()}
@@ -137,7 +150,7 @@ def decode_to_engine(data: bytes) -> ToEngine:
     Raises:
         WireError: ``data`` is damaged or no such message.
     """
-    return cast(ToEngine, _decode(data, (Hello, Submit, Cancel, Ping)))
+    return cast(ToEngine, _decode(data, (Hello, Submit, Grow, Cancel, Ping)))
 
 
 def decode_to_worker(data: bytes) -> ToWorker:
@@ -152,7 +165,13 @@ def decode_to_worker(data: bytes) -> ToWorker:
 def _decode(data: bytes, kinds: tuple[type, ...]) -> object:
     try:
         message = _unpack(data)
-    except (ValueError, TypeError, ForetokenError, msgpack.UnpackException) as error:
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        ForetokenError,
+        msgpack.UnpackException,
+    ) as error:
         raise WireError(f"a message of {len(data)} bytes cannot be read: {error}") from error
     if not isinstance(message, kinds):
         raise WireError(f"a message holds an unexpected {type(message).__name__}")

@@ -22,8 +22,9 @@ from service.engine.errors import (
     OverloadedError,
     ShuttingDownError,
 )
+from service.engine.growth import Growth
 from service.engine.request import EngineStatus, Event, Finished, Job
-from service.engine.wire import Submit, encode
+from service.engine.wire import Grow, Submit, encode
 from service.engine_client.connection import EngineConnection
 from service.engine_client.stream import JobStream
 
@@ -102,6 +103,11 @@ class EngineClient:
                 return
         wait = min(status.estimated_wait_seconds for _, status in statuses)
         raise OverloadedError("the queue is full; try again later", wait)
+
+    def grow(self, job_id: str, growth: Growth) -> None:
+        """Goes on with the token tree of an open job, which answers with a ``Grown``."""
+        data = encode(Grow(job_id, growth))
+        self._call(lambda: self._grow(job_id, data))
 
     def cancel(self, job_ids: Iterable[str]) -> None:
         """Asks for the end of ``job_ids``, each of which still sends its ``Finished``."""
@@ -183,6 +189,10 @@ class EngineClient:
         connection.submit(message, data, self)
         with self._lock:
             connection.num_unsent -= len(message.jobs)
+
+    def _grow(self, job_id: str, data: bytes) -> None:
+        for connection in self._connections:
+            connection.grow(job_id, data)
 
     def _cancel(self, job_ids: tuple[str, ...]) -> None:
         for connection in self._connections:

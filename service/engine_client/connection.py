@@ -108,6 +108,11 @@ class EngineConnection:
         if not self._send(data):
             self.lose(receiver)
 
+    def grow(self, job_id: str, data: bytes) -> None:
+        """Sends ``data``, a ``Grow``, if the engine holds its job."""
+        if job_id in self._jobs:
+            self._send(data)
+
     def cancel(self, job_ids: Iterable[str]) -> None:
         """Asks the engine to end those of ``job_ids`` it holds."""
         held = tuple(job_id for job_id in job_ids if job_id in self._jobs)

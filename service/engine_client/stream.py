@@ -8,11 +8,15 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from service.engine.errors import EngineError
+from service.engine.growth import Growth
 from service.engine.request import Event, Finished
 
 
 class Canceller(Protocol):
     """What a stream needs of its client."""
+
+    def grow(self, job_id: str, growth: Growth) -> None:
+        """Goes on with the token tree of a job."""
 
     def cancel(self, job_ids: Iterable[str]) -> None:
         """Asks for the end of these jobs."""
@@ -72,6 +76,11 @@ class JobStream:
         """Every event until the last job's end; raises as ``next_events`` does."""
         while not self.done:
             yield from self.next_events()
+
+    def grow(self, job_id: str, growth: Growth) -> None:
+        """Goes on with the token tree of one of the jobs, if it is still open."""
+        if job_id in self._open:
+            self._client.grow(job_id, growth)
 
     def cancel(self, job_ids: Iterable[str] | None = None) -> None:
         """Asks for the end of ``job_ids`` (default: all open), each of which still finishes."""
