@@ -13,7 +13,7 @@ from model.runtime.litert_runtime import LiteRTRuntime
 
 Weights = dict[str, np.ndarray]
 
-MAX_ROWS, MAX_TOKENS = 70, 43
+MAX_ROWS, MAX_TOKENS = 70, 21
 
 
 @pytest.fixture(scope="module", params=["int8", "float32"])

@@ -16,7 +16,7 @@ from model.runtime.numpy_runtime import NumpyRuntime
 
 Weights = dict[str, np.ndarray]
 
-TIED = ModelConfig(vocab_size=90, embedding_size=8, hidden_size=12, num_layers=2)
+TIED = ModelConfig(vocab_size=590, embedding_size=8, hidden_size=12, num_layers=2)
 
 
 def random_weights(config: ModelConfig) -> Weights:
@@ -121,9 +121,9 @@ def without(weights: Weights, name: str) -> Weights:
     [
         (lambda w: without(w, "layer_1/bias"), r"layer_1/bias has None, needs \(48,\)"),
         (lambda w: w | {"layer_2/bias": np.zeros(3)}, r"layer_2/bias has \(3,\), needs None"),
-        (lambda w: w | {"output/bias": np.zeros(89)}, r"output/bias has \(89,\), needs \(90,\)"),
-        (lambda w: w | {"output/bias": np.full(90, np.nan)}, "output/bias holds values"),
-        (lambda w: w | {"output/bias": np.full(90, np.inf)}, "output/bias holds values"),
+        (lambda w: w | {"output/bias": np.zeros(589)}, r"output/bias has \(589,\), needs \(590,\)"),
+        (lambda w: w | {"output/bias": np.full(590, np.nan)}, "output/bias holds values"),
+        (lambda w: w | {"output/bias": np.full(590, np.inf)}, "output/bias holds values"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(change, message: str) -> None:
