@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
+from gunicorn.workers.base import Worker
 
 from model.bundle.load import Bundle
 from service.app import create_app
@@ -48,6 +50,8 @@ class HttpServer(BaseApplication):  # type: ignore[misc]  # untyped library
         self._listener = listener
         self._flags = flags
         self._runtime_directory = runtime_directory
+        self._worker = 0
+        flags.forget_all_workers()
         super().__init__()
 
     def load_config(self) -> None:
@@ -66,7 +70,8 @@ class HttpServer(BaseApplication):  # type: ignore[misc]  # untyped library
             "worker_tmp_dir": str(self._runtime_directory),
             "control_socket_disable": True,
             "loglevel": "debug" if settings.log_level == "debug" else "warning",
-            "post_fork": _after_fork,
+            "post_fork": self._after_fork,
+            "child_exit": self._after_exit,
         }
         for name, value in values.items():
             self.cfg.set(name, value)
@@ -77,37 +82,40 @@ class HttpServer(BaseApplication):  # type: ignore[misc]  # untyped library
             ServedModel(bundle, addresses, self._settings) for bundle, addresses in self._models
         ]
         front = Front(self._settings, ServedModels(models), self._flags.draining)
-        return _CountedApp(create_app(front), self._flags)
+        return _CountedApp(create_app(front), partial(self._flags.add_active, self._worker))
 
+    def _after_fork(self, arbiter: object, worker: Worker) -> None:
+        die_with_parent()
+        name_process("HTTP worker")
+        self._worker = worker.age
 
-def _after_fork(arbiter: object, worker: object) -> None:
-    die_with_parent()
-    name_process("HTTP worker")
+    def _after_exit(self, arbiter: object, worker: Worker) -> None:
+        self._flags.forget_worker(worker.age)
 
 
 class _CountedApp:
     """Counts the requests whose answers are not complete yet, streams included."""
 
-    def __init__(self, app: Flask, flags: SharedFlags) -> None:
+    def __init__(self, app: Flask, add_active: Callable[[int], None]) -> None:
         self._app = app
-        self._flags = flags
+        self._add_active = add_active
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        self._flags.add_active(1)
+        self._add_active(1)
         try:
             body = self._app(environ, start_response)
         except BaseException:
-            self._flags.add_active(-1)
+            self._add_active(-1)
             raise
-        return _CountedBody(body, self._flags)
+        return _CountedBody(body, self._add_active)
 
 
 class _CountedBody:
-    def __init__(self, body: Iterable[bytes], flags: SharedFlags) -> None:
+    def __init__(self, body: Iterable[bytes], add_active: Callable[[int], None]) -> None:
         self._body = body
-        self._flags = flags
+        self._add_active = add_active
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._body)
@@ -119,4 +127,4 @@ class _CountedBody:
             if close is not None:
                 close()
         finally:
-            self._flags.add_active(-1)
+            self._add_active(-1)

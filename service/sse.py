@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 #: A comment; keeps proxies and clients from taking a silent stream for a dead one.
@@ -17,6 +18,22 @@ HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-cache",
     "X-Accel-Buffering": "no",
 }
+
+
+def with_pings(
+    parts: Iterable[bytes], clock: Callable[[], float] = time.monotonic
+) -> Iterator[bytes]:
+    """``parts`` without the empty ones, and a ``PING`` whenever nothing was sent for too long.
+
+    Args:
+        parts: what there is to send; empty ones at least every second or so while there is nothing.
+        clock: seconds.
+    """
+    last_sent = clock()
+    for part in parts:
+        if part or clock() - last_sent >= PING_AFTER_SECONDS:
+            yield part or PING
+            last_sent = clock()
 
 
 def event(data: str) -> bytes:
