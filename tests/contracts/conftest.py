@@ -1,7 +1,7 @@
 """Networks to compare runtimes on: every cell, and every way the arrays of a model can lie."""
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import pytest
@@ -11,6 +11,12 @@ from model.network.export import MAX_TABLE_ROWS, export_network
 from model.runtime.litert_runtime import LiteRTRuntime
 
 Weights = dict[str, np.ndarray]
+
+SIZES = {
+    "step_batches": (1, 4, 16, 64),
+    "logits_batches": (1, 16),
+    "prefill_chunks": ((1, 1), (1, 8), (16, 1), (16, 4)),
+}
 
 #: Odd sizes leave remainders in vectorised loops.
 CONFIGS = {
@@ -58,24 +64,21 @@ def weights(config: ModelConfig) -> Weights:
     }
 
 
+class Opener(Protocol):
+    def __call__(
+        self, config: ModelConfig, weights: Weights, *, quantise: bool, **sizes: Any
+    ) -> LiteRTRuntime: ...
+
+
 @pytest.fixture(scope="session")
-def open_runtime(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[ModelConfig, Mapping[str, np.ndarray], bool], LiteRTRuntime]:
-    """Exports weights, quantised or not, and opens the file."""
+def open_runtime(tmp_path_factory: pytest.TempPathFactory) -> Opener:
+    """Exports weights, at few sizes to be quick, and opens the file."""
 
     def opened(
-        config: ModelConfig, weights: Mapping[str, np.ndarray], quantise: bool
+        config: ModelConfig, weights: Weights, *, quantise: bool, **sizes: Any
     ) -> LiteRTRuntime:
         path: Path = tmp_path_factory.mktemp("export") / "network.tflite"
-        content = export_network(
-            config,
-            weights,
-            quantise=quantise,
-            step_batches=(1, 4, 16, 64),
-            logits_batches=(1, 16),
-            prefill_chunks=((1, 1), (1, 8), (16, 1), (16, 4)),
-        )
+        content = export_network(config, weights, quantise=quantise, **(SIZES | sizes))
         path.write_bytes(content)
         return LiteRTRuntime(path, config)
 

@@ -21,9 +21,9 @@ def runtime(
     request: pytest.FixtureRequest,
     config: ModelConfig,
     weights: Weights,
-    open_runtime: Callable[[ModelConfig, Weights, bool], LiteRTRuntime],
+    open_runtime: Callable[..., LiteRTRuntime],
 ) -> LiteRTRuntime:
-    return open_runtime(config, weights, request.param == "int8")
+    return open_runtime(config, weights, quantise=request.param == "int8")
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +122,23 @@ def test_what_stands_in_the_other_rows_does_not_matter(
         result = runtime.step(token_ids[:8, 3], state)
         np.testing.assert_array_equal(result[0][5], logits[5, 3])
         np.testing.assert_array_equal(result[1][5], after[5, 4])
+
+
+def test_rows_in_a_batch_that_is_not_full(
+    config: ModelConfig, weights: Weights, open_runtime: Callable[..., LiteRTRuntime]
+) -> None:
+    """A file without batch size 1, so that every processor has to leave rows idle."""
+    sizes = {"step_batches": (4, 16), "logits_batches": (4,), "prefill_chunks": ((4, 1), (4, 5))}
+    runtime = open_runtime(config, weights, quantise=True, **sizes)
+    rng = np.random.default_rng(6)
+    state = rng.normal(size=(16, config.state_size)).astype(np.float32)
+    ids = rng.integers(0, config.vocab_size, (16, 7), np.int32)
+    logits, after = runtime.step(ids[:, 0], state)
+    read = runtime.prefill(ids, state)
+    for num_rows in (1, 2, 3, 5, 7, 15):
+        rows = slice(16 - num_rows, 16)
+        result = runtime.step(ids[rows, 0], state[rows])
+        np.testing.assert_array_equal(result[0], logits[rows])
+        np.testing.assert_array_equal(result[1], after[rows])
+        np.testing.assert_array_equal(runtime.logits(after[rows]), logits[rows])
+        np.testing.assert_array_equal(runtime.prefill(ids[rows], state[rows]), read[rows])

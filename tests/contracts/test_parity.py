@@ -11,7 +11,7 @@ from model.runtime.litert_runtime import LiteRTRuntime
 from model.runtime.numpy_runtime import NumpyRuntime
 
 Weights = dict[str, np.ndarray]
-Opener = Callable[[ModelConfig, Weights, bool], LiteRTRuntime]
+Opener = Callable[..., LiteRTRuntime]
 
 BATCH, TIME = 5, 12
 
@@ -58,7 +58,7 @@ def test_float32_is_the_same_everywhere(
     np.testing.assert_allclose(keras_logits, expected_logits, atol=1e-4)
     np.testing.assert_allclose(keras_state, expected_state, atol=1e-4)
 
-    litert = open_runtime(config, keras_model.weights_by_name(), False)
+    litert = open_runtime(config, keras_model.weights_by_name(), quantise=False)
     litert_logits, litert_state = stepped(litert, token_ids, start)
     np.testing.assert_allclose(litert_logits, expected_logits, atol=1e-4)
     np.testing.assert_allclose(litert_state, expected_state, atol=1e-4)
@@ -100,6 +100,6 @@ def test_int8_predicts_nearly_the_same(
     if kind == "trained-like":
         weights = trained_like(config, seed=7)
     exact = log_softmax(stepped(NumpyRuntime(config, weights), token_ids, start)[0])
-    int8 = log_softmax(stepped(open_runtime(config, weights, True), token_ids, start)[0])
+    int8 = log_softmax(stepped(open_runtime(config, weights, quantise=True), token_ids, start)[0])
     relative_entropy_nats = (np.exp(exact) * (exact - int8)).sum(axis=-1)
     assert 0 < relative_entropy_nats.mean() < INT8_BOUND_NATS[config.cell]
