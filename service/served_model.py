@@ -15,6 +15,7 @@ from service.job_events import engine_errors_as_api_errors
 from service.recurrent_state import StateModel
 from service.settings import Settings
 from service.version import VERSION
+from service.words.vocabulary import WordVocabulary
 
 #: The longest text one word token stands for, in bytes: an unknown word of 64 letters and a space.
 _LONGEST_WORD_BYTES = 260
@@ -79,6 +80,11 @@ class ServedModel:
             for token_id in range(tokenizer.vocab_size)
         )
         return max(*sizes, _LONGEST_WORD_BYTES if tokenizer.kind == "word" else 4)
+
+    @cached_property
+    def word_vocabulary(self) -> WordVocabulary:
+        """What each token does to a word."""
+        return WordVocabulary(self.tokenizer)
 
     def check_ready(self) -> None:
         """Refuses while no engine takes jobs.

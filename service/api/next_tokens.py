@@ -1,4 +1,4 @@
-"""``POST /v1/next``: the most likely next tokens, and how well the prompt itself was predicted."""
+"""``POST /v1/next``: the most likely next tokens or words, and what was thought of the prompt."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -15,15 +16,25 @@ from model.tokenizers.tokenizer import Tokenizer
 from service.api.intake import take_request
 from service.engine.request import Job, NextTokens
 from service.front import Front
-from service.job_run import JobResult, run_jobs
+from service.job_run import JobResult
 from service.peer import Peer
 from service.prompts import PreparedPrompt, PromptOptions, prepare_prompts
 from service.protocol.completions import Usage
-from service.protocol.next_tokens import NextAnswer, NextData, NextEntry, NextRequest
+from service.protocol.next_tokens import (
+    NextAnswer,
+    NextCandidate,
+    NextData,
+    NextEntry,
+    NextRequest,
+)
 from service.recurrent_state import Snapshot
 from service.request_states import RequestStates, open_states, request_states, snapshot_after
 from service.served_model import ServedModel
 from service.token_logprobs import LOWEST_LOGPROB
+from service.tree_run import TreeResult, run_trees
+from service.words.candidates import Candidate, ranks, shares, tokenize_candidates
+from service.words.search import FoundWord, WordQuery, find_words
+from service.words.token_tree_plan import ROOT, ScoredPath, TokenTreePlan, TreeWork, score_paths
 
 #: Beyond it exp overflows; a perplexity of 1e300 says as much as one of 1e301.
 _MAX_NATS = 690.0
@@ -42,8 +53,11 @@ def next_blueprint(front: Front) -> Blueprint:
         snapshots = open_states(states, body.state, len(prompts))
         answer_id = f"next-{uuid.uuid4().hex}"
         jobs = _jobs(model, body, prompts, snapshots, answer_id)
-        results = run_jobs(model, jobs, Peer(request.environ))
-        entries = _state_entries(states, body, prompts, snapshots, results)
+        candidates = tokenize_candidates(model.tokenizer, body.candidates)
+        works = [_work(model, body, candidates) for _ in jobs]
+        results = run_trees(model, jobs, works, Peer(request.environ))
+        finished = [result.job for result in results]
+        entries = _state_entries(states, body, prompts, snapshots, finished)
         answer = NextAnswer(
             id=answer_id,
             object="next",
@@ -51,7 +65,7 @@ def next_blueprint(front: Front) -> Blueprint:
             model=model.id,
             system_fingerprint=model.fingerprint,
             data=[
-                _data(index, result, model.tokenizer, entry)
+                _data(index, result, model.tokenizer, candidates, entry)
                 for index, (result, entry) in enumerate(zip(results, entries, strict=True))
             ],
             usage=_usage(prompts),
@@ -107,11 +121,41 @@ def _state_entries(
     return entries
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What the token tree behind a prompt told: words, unless tokens are wanted, and candidates."""
+
+    words: list[FoundWord] | None
+    scored: list[ScoredPath]
+
+
+def _work(
+    model: ServedModel, body: NextRequest, candidates: Sequence[Candidate]
+) -> TreeWork[_Found]:
+    plan = TokenTreePlan()
+    words = None
+    if body.unit == "word":
+        query = WordQuery(
+            count=body.top_k,
+            temperature=body.temperature,
+            state_bytes=4 * model.bundle.config.state_size,
+        )
+        words = yield from find_words(model.word_vocabulary, plan, query)
+    paths = [(ROOT, candidate.token_ids) for candidate in candidates]
+    return _Found(words, (yield from score_paths(plan, paths)))
+
+
 def _data(
-    index: int, result: JobResult, tokenizer: Tokenizer, state: Mapping[str, Any]
+    index: int,
+    tree: TreeResult[_Found],
+    tokenizer: Tokenizer,
+    candidates: Sequence[Candidate],
+    state: Mapping[str, Any],
 ) -> NextData:
+    result = tree.job
     assert result.finished is not None and result.finished.next is not None
-    top = _top(result.finished.next, tokenizer)
+    words = tree.value.words
+    top = _top(result.finished.next, tokenizer) if words is None else list(map(_entry, words))
     logprobs = result.prompt_logprobs
     total = math.fsum(logprobs)
     nats = -total / len(logprobs) if logprobs else None
@@ -122,7 +166,7 @@ def _data(
         entropy=result.finished.next.entropy_bits,
         perplexity=None if nats is None else math.exp(min(nats, _MAX_NATS)),
         prompt_logprob=total,
-        candidates=None,
+        candidates=_candidates(candidates, tree.value.scored) if candidates else None,
         **state,
     )
 
@@ -142,6 +186,37 @@ def _top(distribution: NextTokens, tokenizer: Tokenizer) -> list[NextEntry]:
             )
         )
     return entries
+
+
+def _entry(word: FoundWord) -> NextEntry:
+    shown = max(word.whole_logprob, LOWEST_LOGPROB)
+    return NextEntry(
+        text=word.text,
+        token_id=None,
+        token_ids=list(word.token_ids),
+        probability=math.exp(shown),
+        logprob=shown,
+    )
+
+
+def _candidates(
+    candidates: Sequence[Candidate], scored: Sequence[ScoredPath]
+) -> list[NextCandidate]:
+    logprobs = [path.logprob for path in scored]
+    return [
+        NextCandidate(
+            index=index,
+            text=candidate.text,
+            token_ids=list(candidate.token_ids),
+            logprob=max(logprob, LOWEST_LOGPROB),
+            probability=math.exp(max(logprob, LOWEST_LOGPROB)),
+            share=share,
+            rank=rank,
+        )
+        for index, (candidate, logprob, share, rank) in enumerate(
+            zip(candidates, logprobs, shares(logprobs), ranks(logprobs), strict=True)
+        )
+    ]
 
 
 def _usage(prompts: Sequence[PreparedPrompt]) -> Usage:

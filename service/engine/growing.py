@@ -11,7 +11,7 @@ import numpy as np
 from model.runtime.contract import Runtime
 from model.state import FloatArray
 from service.engine.decoding import Ending
-from service.engine.growth import Growth, Grown
+from service.engine.growth import Grown, Growth
 from service.engine.sequence import Sequence
 from service.engine.token_tree import Piece, PieceKind, TokenTree
 

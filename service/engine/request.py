@@ -17,7 +17,7 @@ from typing import Literal
 
 from model.sampling import SamplingParams
 from model.state import FloatArray, IntArray
-from service.engine.growth import Growth, Grown
+from service.engine.growth import Grown, Growth
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 ErrorCode = Literal[

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from model.config import ModelConfig
 from model.scoring import MIN_LOGPROB, log_normalisers
 from model.state import FloatArray, IntArray, RecurrentState
-from service.engine.growth import Growth, Grown
+from service.engine.growth import Grown, Growth
 from service.engine.looking import PreparedLook, View, take_views
 
 #: How the network has to run: only logits, from the states as they are; only states; or both.

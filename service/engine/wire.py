@@ -20,7 +20,7 @@ import numpy as np
 
 from model.errors import ForetokenError
 from model.sampling import SamplingParams
-from service.engine.growth import Growth, Grown, Look
+from service.engine.growth import Grown, Growth, Look
 from service.engine.request import (
     EngineStatus,
     Event,

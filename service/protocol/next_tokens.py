@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, model_validator
+from pydantic import BaseModel
 
+from service.protocol.candidates import Candidates
 from service.protocol.completions import Usage
 from service.protocol.fields import (
     Boolean,
@@ -16,7 +17,6 @@ from service.protocol.fields import (
     Whole,
     finite_number,
     refuse,
-    refuse_type,
 )
 from service.protocol.parse import Request
 from service.protocol.prompt import Prompts, States
@@ -27,12 +27,6 @@ def _read_temperature(value: object, name: str, limits: Limits) -> float:
     if not 0 < number <= 2:
         raise refuse("invalid_value", f"{name} must be above 0 and at most 2, not {number}", name)
     return number
-
-
-def _read_candidates(value: object, name: str, limits: Limits) -> tuple[Any, ...]:
-    if not isinstance(value, list):
-        raise refuse_type(name, "a list", value)
-    return tuple(value)
 
 
 PositiveTemperature = Annotated[
@@ -51,18 +45,7 @@ class NextRequest(Request):
     top_k: Annotated[int, Whole(1, "max_top_k")] = 10
     unit: Annotated[Literal["token", "word"], OneOf(("token", "word"))] = "token"
     temperature: PositiveTemperature = 1.0
-    candidates: Annotated[tuple[Any, ...], Shaped(_read_candidates, {"type": "array"})] = ()
-
-    @model_validator(mode="after")
-    def _refuse_unfinished(self) -> Self:
-        asked = {
-            "unit": self.unit != "token",
-            "candidates": bool(self.candidates),
-        }
-        for name, is_asked in asked.items():
-            if is_asked:
-                raise refuse("unsupported_parameter", f"{name} is not supported yet", name)
-        return self
+    candidates: Candidates = ()
 
 
 class NextEntry(BaseModel):
@@ -73,6 +56,18 @@ class NextEntry(BaseModel):
     token_ids: list[int]
     probability: float
     logprob: float
+
+
+class NextCandidate(BaseModel):
+    """One text that was asked about; ``share`` is its part among all of them, ``rank`` from 1."""
+
+    index: int
+    text: str
+    token_ids: list[int]
+    logprob: float
+    probability: float
+    share: float
+    rank: int
 
 
 class NextData(BaseModel):
@@ -89,7 +84,7 @@ class NextData(BaseModel):
     entropy: float
     perplexity: float | None
     prompt_logprob: float
-    candidates: None = None
+    candidates: list[NextCandidate] | None
     state: str | None = None
     state_tokens: int | None = None
     state_offset: int | None = None

@@ -1,0 +1,89 @@
+"""Running jobs that grow token trees: each has a generator that says how its tree goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Generic
+
+from service.engine.growth import Grown, Growth
+from service.engine.request import Finished, Job, PromptScored
+from service.job_events import check_finished, engine_errors_as_api_errors, read_events
+from service.job_run import JobResult
+from service.peer import Peer
+from service.served_model import ServedModel
+from service.words.token_tree_plan import ResultT, TreeWork, last_growth
+
+
+@dataclass
+class TreeResult(Generic[ResultT]):
+    """What came of a job and its tree.
+
+    Attributes:
+        job: scores of its prompt, and its end.
+        value: what the work on its tree ended with.
+    """
+
+    value: ResultT
+    job: JobResult = field(default_factory=JobResult)
+
+
+def run_trees(
+    model: ServedModel, jobs: Sequence[Job], works: Sequence[TreeWork[ResultT]], peer: Peer
+) -> list[TreeResult[ResultT]]:
+    """Runs ``jobs``, each with the work on its tree; the results are in their order.
+
+    However large its tree, a job counts as one sequence.
+
+    Raises:
+        ApiError: one of them failed, or was refused; none is left running.
+        ClientGoneError: the client closed its connection; likewise.
+    """
+    runs = {job.job_id: _Run(work) for job, work in zip(jobs, works, strict=True)}
+    planted = [replace(job, growth=runs[job.job_id].first()) for job in jobs]
+    with engine_errors_as_api_errors():
+        stream = model.engines.submit(planted)
+    with stream:
+        for events in read_events(stream, peer):
+            for event in events:
+                run = runs[event.job_id]
+                if isinstance(event, Grown):
+                    if not run.done:
+                        stream.grow(event.job_id, run.go_on(event))
+                elif isinstance(event, PromptScored):
+                    run.result.prompt_scored.append(event)
+                elif isinstance(event, Finished):
+                    check_finished(event)
+                    run.result.finished = event
+    return [TreeResult(run.value, run.result) for run in runs.values()]
+
+
+class _Run(Generic[ResultT]):
+    """One job on its way."""
+
+    def __init__(self, work: TreeWork[ResultT]) -> None:
+        self.result = JobResult()
+        self.done = False
+        self._work = work
+        self._value: list[ResultT] = []
+
+    @property
+    def value(self) -> ResultT:
+        return self._value[0]
+
+    def first(self) -> Growth:
+        try:
+            return next(self._work)
+        except StopIteration as stop:
+            return self._end(stop.value)
+
+    def go_on(self, grown: Grown) -> Growth:
+        try:
+            return self._work.send(grown)
+        except StopIteration as stop:
+            return self._end(stop.value)
+
+    def _end(self, value: ResultT) -> Growth:
+        self._value.append(value)
+        self.done = True
+        return last_growth()
