@@ -6,16 +6,18 @@ Plain and streamed answers both consist of these pieces, so they cannot differ.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Any, Literal
 
 from model.tokenizers.tokenizer import Tokenizer
+from service.covered_text import CoveredText, covered_text
 from service.detokenizer import Detokenizer
 from service.engine.request import Finished, PromptScored, Sampled, Started
 from service.job_events import check_finished
 from service.prompts import PreparedPrompt
 from service.protocol.completions import CompletionRequest, Logprobs
 from service.stop_strings import StopStrings
-from service.token_logprobs import TokenLogprobs
+from service.token_logprobs import LOWEST_LOGPROB, TokenLogprobs
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,9 @@ class PromptEcho:
         self._tokenizer = tokenizer
         self._prompt = prompt
         self._logprobs = TokenLogprobs() if scored else None
-        if scored and prompt.token_ids:
-            self._logprobs.add_unscored(tokenizer, prompt.token_ids[0])  # type: ignore[union-attr]
+        if self._logprobs is not None:
+            for token_id in prompt.token_ids[: prompt.num_unscored]:
+                self._logprobs.add_unscored(tokenizer, token_id)
 
     @property
     def complete(self) -> bool:
@@ -70,6 +73,12 @@ class Candidate:
         num_tokens: tokens sampled, up to and with the one that ended it.
         cached_tokens: prompt tokens the engine had read before.
         queue_seconds: time the job waited.
+        prompt: what it continues.
+        token_ids: the tokens sampled, up to and with the one that ended the sequence.
+        sampled_logprobs: log P of each, if the job was asked for logprobs.
+        engine_state: the state at the job's end, if it was asked for.
+        num_state_tokens: how many of the tokens sampled that state has consumed.
+        state_fields: what the answer tells of the state; None until it is known.
     """
 
     def __init__(
@@ -84,6 +93,12 @@ class Candidate:
         self.stop_reason: str | int | None = None
         self.cached_tokens = 0
         self.queue_seconds = 0.0
+        self.prompt = prompt
+        self.token_ids: list[int] = []
+        self.sampled_logprobs: list[float] = []
+        self.engine_state: bytes | None = None
+        self.num_state_tokens = 0
+        self.state_fields: dict[str, Any] | None = None
         self._tokenizer = tokenizer
         self._request = request
         self._detokenizer = Detokenizer(
@@ -91,9 +106,8 @@ class Candidate:
             min_tokens=request.min_tokens,
             include_stop=request.include_stop_str_in_output,
             pending=prompt.pending,
-            show_pending=request.echo,
+            show_pending=request.echo and prompt.shows_pending,
         )
-        self._token_ids: list[int] = []
         self._logprobs = None if request.logprobs is None else TokenLogprobs()
         self._num_taken = 0
         self._num_textless = 0
@@ -103,12 +117,17 @@ class Candidate:
     @property
     def num_tokens(self) -> int:
         """Tokens sampled, up to and with the one that ended the sequence."""
-        return len(self._token_ids)
+        return len(self.token_ids)
 
     @property
     def finished(self) -> bool:
         """Whether no further text will come."""
         return self.finish_reason is not None
+
+    @property
+    def complete(self) -> bool:
+        """Whether all is known that the answer tells of it."""
+        return self.finished and (self.state_fields is not None or not self._request.return_state)
 
     def on_started(self, event: Started) -> None:
         """The job left the queue."""
@@ -125,8 +144,11 @@ class Candidate:
             self._feed(token_id)
             if self._detokenizer.stop_match is not None:
                 break
-        if self._logprobs is not None and event.scores is not None:
-            self._logprobs.add(self._tokenizer, event.token_ids[:used], event.scores)
+        if event.scores is not None:
+            logprobs = event.scores.logprobs[:used].tolist()
+            self.sampled_logprobs += [max(logprob, LOWEST_LOGPROB) for logprob in logprobs]
+            if self._logprobs is not None:
+                self._logprobs.add(self._tokenizer, event.token_ids[:used], event.scores)
         if self._detokenizer.stop_match is not None:
             self._end("stop", self._detokenizer.stop_match)
 
@@ -139,6 +161,7 @@ class Candidate:
         if self.finished:
             return
         reason = check_finished(event)
+        self.engine_state, self.num_state_tokens = event.state, event.num_state_tokens
         stop_id = event.stop_token_id
         self._end(reason, stop_id if stop_id in self._request.stop_token_ids else None)
 
@@ -156,11 +179,37 @@ class Candidate:
 
     def take_rest(self) -> Piece:
         """After the end, when ``take`` gives nothing more: the tokens that belong to no text."""
-        return self._piece("", len(self._token_ids))
+        return self._piece("", len(self.token_ids))
+
+    def covered_text(self) -> CoveredText:
+        """After the end: how much of the text whole tokens cover.
+
+        All of it and every token, unless a stop string, a stop id or the end token ended it.
+        """
+        return self._covered_text
+
+    @cached_property
+    def _covered_text(self) -> CoveredText:
+        assert self.finished
+        num_characters = self._detokenizer.num_characters
+        if self.finish_reason == "length":
+            return CoveredText(len(self.token_ids), num_characters, "")
+        pieces = [self._bytes_of(token_id) for token_id in self.token_ids]
+        if self._detokenizer.stop_match is None and not (
+            pieces[-1] and self._request.include_stop_str_in_output
+        ):
+            pieces.pop()
+        prompt = self.prompt
+        return covered_text(
+            pieces,
+            num_characters,
+            pending=prompt.pending,
+            show_pending=self._request.echo and prompt.shows_pending,
+        )
 
     def _piece(self, text: str, num_tokens: int) -> Piece:
         start, self._num_taken = self._num_taken, num_tokens
-        token_ids = tuple(self._token_ids[start:num_tokens])
+        token_ids = tuple(self.token_ids[start:num_tokens])
         return Piece(text, token_ids, self._logprobs_part(start, num_tokens))
 
     def _logprobs_part(self, start: int, stop: int) -> Logprobs | None:
@@ -169,7 +218,7 @@ class Candidate:
         return self._logprobs.part(start, stop, self._detokenizer.token_offsets, self._offset_shift)
 
     def _feed(self, token_id: int) -> None:
-        self._token_ids.append(token_id)
+        self.token_ids.append(token_id)
         if not self._ends_with(token_id) or self._request.include_stop_str_in_output:
             self._detokenizer.feed(self._bytes_of(token_id))
         else:

@@ -37,23 +37,24 @@ class CompletionAnswer:
             "system_fingerprint": model.fingerprint,
             "seed": run.seed,
         }
-        self._ended = [False] * len(run.candidates)
-        self._begun = [False] * len(run.candidates)
+        num_choices = len(prompts) * request.n
+        self._ended = [False] * num_choices
+        self._begun = [False] * num_choices
 
     def plain(self) -> str:
         """The whole answer as JSON, once every candidate has finished."""
-        choices = [self._whole_choice(index) for index in range(len(self._run.candidates))]
+        choices = [self._whole_choice(index) for index in range(len(self._run.choices))]
         return _to_json(Completion(**self._head, choices=choices, usage=self._run.usage()))
 
     def chunks(self) -> Iterator[bytes]:
         """An event for every choice that has something new, and one for the end of each."""
-        for index, candidate in enumerate(self._run.candidates):
+        for index, candidate in enumerate(self._run.choices):
             if self._ended[index]:
                 continue
             pieces = list(self._run.pieces(index))
             for piece in pieces:
                 yield self._chunk(self._choice(index, piece))
-            if candidate.finished:
+            if candidate.complete:
                 self._ended[index] = True
                 yield self._chunk(self._choice(index, candidate.take_rest(), ended_by=candidate))
 
@@ -87,11 +88,13 @@ class CompletionAnswer:
             if not self._begun[index]:
                 fields["prompt_token_ids"] = self._prompt_token_ids(index)
             fields["token_ids"] = list(piece.token_ids)
+        if ended_by is not None and ended_by.state_fields is not None:
+            fields |= ended_by.state_fields
         self._begun[index] = True
         return CompletionChoice.model_construct(**fields)
 
     def _whole_choice(self, index: int) -> CompletionChoice:
-        candidate = self._run.candidates[index]
+        candidate = self._run.choices[index]
         pieces = [*self._run.pieces(index), candidate.take_rest()]
         token_ids = tuple(token_id for piece in pieces for token_id in piece.token_ids)
         text = "".join(piece.text for piece in pieces)

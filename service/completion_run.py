@@ -5,12 +5,16 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 from model.sampling import SamplingParams
 from service.candidate import Candidate, Piece, PromptEcho
+from service.candidate_ranking import SuffixScores, best, mean_logprob
+from service.completion_states import CompletionStates
 from service.engine.request import Event, Finished, Job, PromptScored, Sampled, Started
 from service.prompts import PreparedPrompt
 from service.protocol.completions import CompletionRequest, Usage
+from service.request_states import RequestStates
 from service.served_model import ServedModel
 from service.stop_strings import StopStrings
 
@@ -21,12 +25,22 @@ _SEED_BITS = 53
 _TOKENS_PER_EVENT_WITH_STOPS = 8
 
 
+class FollowUp(Protocol):
+    """Jobs whose results complete a request, and what takes them."""
+
+    jobs: list[Job]
+
+    def take(self, events: Iterable[Event]) -> None:
+        """Takes events of the jobs; ``ApiError``: one failed."""
+
+
 class CompletionRun:
     """All candidates of all prompts of one request.
 
     Attributes:
-        jobs: one for each candidate, in order of the choices' ``index``.
+        jobs: one for each candidate of each prompt.
         candidates: theirs.
+        choices: those that are returned, in order of their ``index``; none before they are known.
         seed: the one used.
     """
 
@@ -35,6 +49,7 @@ class CompletionRun:
         model: ServedModel,
         request: CompletionRequest,
         prompts: Sequence[PreparedPrompt],
+        states: RequestStates,
         *,
         run_id: str,
         client: str,
@@ -42,9 +57,11 @@ class CompletionRun:
         self.seed = secrets.randbits(_SEED_BITS) if request.seed is None else request.seed
         self.jobs: list[Job] = []
         self.candidates: list[Candidate] = []
+        self.choices: list[Candidate] = []
         self._model = model
         self._request = request
         self._prompts = prompts
+        self._states = states
         self._run_id = run_id
         self._client = client
         self._started_at = time.monotonic()
@@ -54,6 +71,8 @@ class CompletionRun:
         stops = StopStrings(request.stop)
         for prompt in prompts:
             self._add_prompt(prompt, stops)
+        if not request.is_ranked:
+            self.choices = list(self.candidates)
 
     def _add_prompt(self, prompt: PreparedPrompt, stops: StopStrings) -> None:
         request = self._request
@@ -61,7 +80,7 @@ class CompletionRun:
         echo = None
         if request.echo and prompt.token_ids:
             echo = PromptEcho(self._model.tokenizer, prompt, scored=scored)
-        for j in range(request.n):
+        for j in range(request.num_candidates):
             index = len(self.jobs)
             job = self._job(index, j, prompt, scores_prompt=scored and j == 0)
             self.jobs.append(job)
@@ -75,6 +94,7 @@ class CompletionRun:
         return Job(
             job_id=f"{self._run_id}-{index}",
             prompt_token_ids=prompt.token_ids,
+            state=None if prompt.before is None else prompt.before.row,
             max_tokens=request.max_tokens,
             sampling=SamplingParams(
                 temperature=request.temperature,
@@ -92,9 +112,10 @@ class CompletionRun:
             min_tokens=request.min_tokens,
             ignore_eos=request.ignore_eos,
             stop_token_ids=request.stop_token_ids,
-            logprobs=request.logprobs,
+            logprobs=0 if request.logprobs is None and request.is_ranked else request.logprobs,
             prompt_logprobs=request.logprobs if scores_prompt else None,
-            prompt_logprobs_from=1,
+            prompt_logprobs_from=prompt.num_unscored,
+            return_state=request.return_state,
             tokens_per_event=self._tokens_per_event(),
             deadline=self._started_at + settings.request_timeout_s,
             queue_deadline=self._started_at + settings.queue_timeout_s,
@@ -102,7 +123,7 @@ class CompletionRun:
         )
 
     def _tokens_per_event(self) -> int:
-        if self._request.stream:
+        if self._request.stream and not self._request.is_ranked:
             return 1
         if self._request.stop:
             return _TOKENS_PER_EVENT_WITH_STOPS
@@ -138,9 +159,40 @@ class CompletionRun:
         """Whether every candidate has ended."""
         return all(candidate.finished for candidate in self.candidates)
 
+    def follow_ups(self) -> Iterator[FollowUp]:
+        """What has still to be run once every candidate has ended, one thing after the other.
+
+        Each is to be given all events of its jobs before the next is asked for.
+        """
+        if self._request.is_ranked:
+            yield from self._rank()
+        if self._request.return_state:
+            yield CompletionStates(
+                self._states,
+                self.choices,
+                [self.jobs[self.candidates.index(choice)] for choice in self.choices],
+                skip_special=self._request.skip_special_tokens,
+            )
+
+    def _rank(self) -> Iterator[FollowUp]:
+        request = self._request
+        if request.suffix:
+            token_ids = self._model.tokenizer.encode(
+                request.suffix, parse_special=request.parse_special
+            )
+            scores = SuffixScores(self._model.tokenizer, self.candidates, self.jobs, token_ids)
+            yield scores
+            totals = scores.totals()
+        else:
+            totals = [mean_logprob(candidate) for candidate in self.candidates]
+        for start in range(0, len(totals), request.num_candidates):
+            stop = start + request.num_candidates
+            ranking = best(totals[start:stop], request.n)
+            self.choices += [self.candidates[start + j] for j in ranking]
+
     def pieces(self, index: int) -> Iterator[Piece]:
         """What has been added to choice ``index`` since it was last asked for."""
-        while (piece := self.candidates[index].take()) is not None:
+        while (piece := self.choices[index].take()) is not None:
             yield piece
 
     def usage(self) -> Usage:

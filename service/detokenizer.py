@@ -73,17 +73,23 @@ class Detokenizer:
         self._needed: list[int] = []
 
     @property
-    def _has_pending(self) -> bool:
+    def num_characters(self) -> int:
+        """Characters so far, those held back included."""
+        return self._num_characters
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether bytes of an incomplete character wait for their rest."""
         return bool(self._decoder.getstate()[0])
 
     def feed(self, token_bytes: bytes) -> None:
         """Takes the bytes of the next token; they may be none."""
         offset = self._num_characters
         head, rest = "", token_bytes
-        if self._has_pending and token_bytes:
+        if self.has_pending and token_bytes:
             head, rest = self._decoder.decode(token_bytes[:1]), token_bytes[1:]
             # The waiting bytes may be no character after all, but one U+FFFD by themselves.
-            if len(head) == 2 or (head and self._has_pending):
+            if len(head) == 2 or (head and self.has_pending):
                 head = head[1:] if self._foreign else head
                 offset += 0 if self._foreign else 1
             self._foreign = False
@@ -91,7 +97,7 @@ class Detokenizer:
         self.token_offsets.append(offset)
         self._append(text)
         # A token without text, or with part of a character, goes with the character that follows.
-        is_whole = bool(token_bytes) and not self._has_pending
+        is_whole = bool(token_bytes) and not self.has_pending
         self._needed.append(self._num_characters + (0 if is_whole else 1))
 
     def finish(self, *, num_textless_tokens: int = 0) -> None:

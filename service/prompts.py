@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +9,7 @@ from functools import cached_property
 from model.tokenizers.tokenizer import Tokenizer
 from service.errors import ApiError
 from service.protocol.prompt import Prompt
+from service.recurrent_state import Snapshot, pending_after
 from service.served_model import ServedModel
 from service.text_offsets import decoded_offsets, offsets_in_text
 
@@ -38,10 +38,12 @@ class PreparedPrompt:
 
     Attributes:
         token_ids: as counted, listed and read.
+        before: what it goes on from; None: the start of a document.
     """
 
     def __init__(self, tokenizer: Tokenizer, prompt: Prompt, options: PromptOptions) -> None:
         """Tokenizes ``prompt``, adds the start token and truncates as ``options`` say."""
+        self.before: Snapshot | None = None
         self._tokenizer = tokenizer
         self._options = options
         self._text = prompt if isinstance(prompt, str) else None
@@ -61,14 +63,27 @@ class PreparedPrompt:
         """Whether the prompt itself begins with the start token, which has no probability."""
         return self.token_ids[:1] == (self._tokenizer.end_of_text_id,)
 
+    @property
+    def num_unscored(self) -> int:
+        """How many of the first tokens have no probability, for nothing is known before them."""
+        return 1 if self.before is None else 0
+
     @cached_property
     def pending(self) -> bytes:
         """Bytes of an incomplete character at the end: they show with what completes them."""
-        if self._text is not None:
+        if self._text:
             return b""
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        decoder.decode(b"".join(self._pieces(self.token_ids)))
-        return bytes(decoder.getstate()[0])
+        return pending_after(self._carried, self._pieces(self.token_ids))
+
+    @property
+    def shows_pending(self) -> bool:
+        """Whether bytes of its own, not only of what it goes on from, are pending."""
+        return bool(self.pending) and any(self._pieces(self.token_ids))
+
+    @property
+    def _carried(self) -> bytes:
+        """The bytes pending in what it goes on from."""
+        return b"" if self.before is None else self.before.pending
 
     @property
     def echo(self) -> str:
@@ -83,7 +98,7 @@ class PreparedPrompt:
     @cached_property
     def _echo_and_offsets(self) -> tuple[str, tuple[int, ...]]:
         if self._text is None:
-            return decoded_offsets(self._pieces(self.token_ids))
+            return decoded_offsets(self._pieces(self.token_ids), self._carried)
         if self._all_token_ids == self.token_ids and not self._options.add_special_tokens:
             return self._text, self._offsets_in_text(self._text, self.token_ids)
         added = self._all_token_ids[:1] if self._options.add_special_tokens else ()

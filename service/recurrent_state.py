@@ -25,12 +25,13 @@ right, so that whatever gets as far as the parser was written here.
 from __future__ import annotations
 
 import base64
+import codecs
 import hashlib
 import hmac
 import secrets
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -80,6 +81,13 @@ class Snapshot:
     row: bytes
     num_tokens: int
     pending: bytes = b""
+
+
+def pending_after(pending: bytes, pieces: Iterable[bytes]) -> bytes:
+    """The bytes of an incomplete character at the end of ``pending`` and ``pieces``."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder.decode(pending + b"".join(pieces))
+    return bytes(decoder.getstate()[0])
 
 
 class _Key(NamedTuple):

@@ -11,8 +11,7 @@ How an endpoint uses them::
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,7 @@ from flask import g
 
 from service.errors import ApiError
 from service.front import Front
-from service.recurrent_state import Snapshot, StateCodec
+from service.recurrent_state import Snapshot, StateCodec, pending_after
 from service.served_model import ServedModel
 
 
@@ -110,13 +109,6 @@ def snapshot_after(
     pending = pending_after(b"" if before is None else before.pending, pieces)
     num_before = 0 if before is None else before.num_tokens
     return Snapshot(row, _count(num_before, token_ids, tokenizer.end_of_text_id), pending)
-
-
-def pending_after(pending: bytes, pieces: Iterable[bytes]) -> bytes:
-    """The bytes of an incomplete character at the end of ``pending`` and ``pieces``."""
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    decoder.decode(pending + b"".join(pieces))
-    return bytes(decoder.getstate()[0])
 
 
 def _count(num_before: int, token_ids: Sequence[int], end_of_text_id: int) -> int:

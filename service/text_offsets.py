@@ -11,12 +11,13 @@ from service.detokenizer import Detokenizer
 _WINDOW_CHARACTERS = 80
 
 
-def decoded_offsets(pieces: Iterable[bytes]) -> tuple[str, tuple[int, ...]]:
+def decoded_offsets(pieces: Iterable[bytes], pending: bytes = b"") -> tuple[str, tuple[int, ...]]:
     """The text of ``pieces``, without an incomplete character at the end, and where each begins.
 
-    The tokens of one character share its offset.
+    The tokens of one character share its offset. ``pending`` are bytes before the first piece that
+    may be the beginning of its first character.
     """
-    detokenizer = Detokenizer()
+    detokenizer = Detokenizer(pending=pending)
     for piece in pieces:
         detokenizer.feed(piece)
     return detokenizer.release().text, tuple(detokenizer.token_offsets)

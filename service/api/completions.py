@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 import uuid
 from collections.abc import Generator, Iterator, Sequence
 
@@ -12,15 +11,17 @@ from flask import Blueprint, Response, g, request
 from service import sse
 from service.api.intake import take_request
 from service.completion_answer import CompletionAnswer
-from service.completion_run import CompletionRun
+from service.completion_run import CompletionRun, FollowUp
 from service.engine.request import Event
 from service.engine_client import JobStream
 from service.errors import ApiError
+from service.follow_up import run_follow_up
 from service.front import Front
 from service.job_events import engine_errors_as_api_errors, read_events
 from service.peer import ClientGoneError, Peer
 from service.prompts import PromptOptions, prepare_prompts
 from service.protocol.completions import CompletionRequest
+from service.request_states import open_states, request_states
 from service.served_model import ServedModel
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def completions_blueprint(front: Front) -> Blueprint:
     @blueprint.post("/v1/completions", provide_automatic_options=False)
     def create_completion() -> Response:
         model, body = take_request(front, CompletionRequest)
-        work = _begin(model, body)
+        work = _begin(front, model, body)
         return _streamed(work) if body.stream else _plain(work)
 
     return blueprint
@@ -43,11 +44,17 @@ class _Work:
     """One request under way: its run, its answer, and the events it lives on."""
 
     def __init__(
-        self, run: CompletionRun, answer: CompletionAnswer, stream: JobStream, peer: Peer
+        self,
+        model: ServedModel,
+        run: CompletionRun,
+        answer: CompletionAnswer,
+        stream: JobStream,
+        peer: Peer,
     ) -> None:
         self.run = run
         self.answer = answer
         self.peer = peer
+        self._model = model
         self._stream = stream
         self._events = read_events(stream, peer)
         self._request_id: str = g.request_id
@@ -76,12 +83,22 @@ class _Work:
                 yield
                 self._take(next(self._events))
             yield
+            self._stream.close()
+            for follow_up in self.run.follow_ups():
+                yield from self._follow_up(follow_up)
+            yield
             logger.info("%s %s", self._request_id, self.run.summary())
         except ClientGoneError:
             logger.info("%s client gone: %s", self._request_id, self.run.summary())
             raise
         finally:
             self.close()
+
+    def _follow_up(self, follow_up: FollowUp) -> Iterator[None]:
+        if follow_up.jobs:
+            for events in run_follow_up(self._model, follow_up.jobs, self.peer):
+                follow_up.take(events)
+                yield
 
     def close(self) -> None:
         """Cancels what still runs."""
@@ -93,12 +110,12 @@ class _Work:
             self._stream.cancel(done)
 
 
-def _begin(model: ServedModel, body: CompletionRequest) -> _Work:
-    num_sequences = len(body.prompt) * (body.best_of or body.n)
+def _begin(front: Front, model: ServedModel, body: CompletionRequest) -> _Work:
+    num_sequences = len(body.prompt) * body.num_candidates
     if num_sequences > model.settings.max_sequences:
         raise ApiError(
             "too_many_sequences",
-            f"prompts x best_of is {num_sequences}; "
+            f"prompts x candidates (best_of, or at least 8 with suffix) is {num_sequences}; "
             f"at most {model.settings.max_sequences} are allowed",
             param="prompt",
         )
@@ -110,14 +127,19 @@ def _begin(model: ServedModel, body: CompletionRequest) -> _Work:
         skip_special_tokens=body.skip_special_tokens,
     )
     prompts = prepare_prompts(model, body.prompt, options)
+    if body.suffix:
+        prepare_prompts(model, [body.suffix], PromptOptions(param="suffix"))
+    states = request_states(front, model)
+    for prompt, before in zip(prompts, open_states(states, body.state, len(prompts)), strict=True):
+        prompt.before = before
     answer_id = f"cmpl-{uuid.uuid4().hex}"
     run = CompletionRun(
-        model, body, prompts, run_id=answer_id, client=request.remote_addr or "unknown"
+        model, body, prompts, states, run_id=answer_id, client=request.remote_addr or "unknown"
     )
     with engine_errors_as_api_errors():
         stream = model.engines.submit(run.jobs)
     answer = CompletionAnswer(model, body, prompts, run, answer_id)
-    return _Work(run, answer, stream, Peer(request.environ))
+    return _Work(model, run, answer, stream, Peer(request.environ))
 
 
 def _plain(work: _Work) -> Response:
@@ -129,26 +151,22 @@ def _plain(work: _Work) -> Response:
 
 def _streamed(work: _Work) -> Response:
     work.wait_for_place()
-    response = Response(_events(work), headers=dict(sse.HEADERS))
+    response = Response(_stream(work), headers=dict(sse.HEADERS))
     response.call_on_close(work.close)
     return response
 
 
-def _events(work: _Work) -> Generator[bytes]:
+def _stream(work: _Work) -> Generator[bytes]:
     yield b""  # sends the status line: the request has left the queue
-    last_sent = time.monotonic()
+    yield from sse.with_pings(_events(work))
+
+
+def _events(work: _Work) -> Generator[bytes]:
+    """What there is to send after every look at the engine; empty where there is nothing."""
     try:
         for _ in work.steps():
-            chunks = b"".join(work.answer.chunks())
-            if chunks:
-                yield chunks
-            elif time.monotonic() - last_sent < sse.PING_AFTER_SECONDS:
-                continue
-            else:
-                yield sse.PING
-            last_sent = time.monotonic()
-        usage = work.answer.usage_chunk()
-        yield (usage or b"") + sse.DONE
+            yield b"".join(work.answer.chunks())
+        yield (work.answer.usage_chunk() or b"") + sse.DONE
     except ApiError as error:
         work.peer.hang_up()
         yield sse.error_event(error.body())

@@ -12,6 +12,9 @@ from service.protocol.prompt import Prompts, States, Truncation
 from service.protocol.sampling_fields import LogitBias, Stop, StopTokenIds, TopK
 from service.protocol.stream_options import StreamOptionsField
 
+#: With a ``suffix`` at least so many candidates are generated.
+MIN_SUFFIX_CANDIDATES = 8
+
 Share = Annotated[float, Real(0, 1)]
 
 
@@ -71,19 +74,31 @@ class CompletionRequest(Request):
                 f"not {self.min_tokens}",
                 "min_tokens",
             )
-        self._refuse_unfinished()
+        if self.stream and (self.best_of or self.n) > self.n:
+            raise refuse(
+                "invalid_value",
+                f"best_of must be n, which is {self.n}, with stream, not {self.best_of}: the best "
+                "are known when all are complete",
+                "best_of",
+            )
+        if self.add_special_tokens and self.state is not None:
+            raise refuse(
+                "invalid_value",
+                "add_special_tokens must be false with state, which goes on within a document",
+                "add_special_tokens",
+            )
         return self
 
-    def _refuse_unfinished(self) -> None:
-        asked = {
-            "suffix": bool(self.suffix),
-            "best_of": self.best_of is not None and self.best_of > self.n,
-            "state": self.state is not None,
-            "return_state": self.return_state,
-        }
-        for name, is_asked in asked.items():
-            if is_asked:
-                raise refuse("unsupported_parameter", f"{name} is not supported yet", name)
+    @property
+    def num_candidates(self) -> int:
+        """How many are generated for each prompt."""
+        num_candidates = self.best_of or self.n
+        return max(num_candidates, MIN_SUFFIX_CANDIDATES) if self.suffix else num_candidates
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether the choices are the best of the candidates, known when all are complete."""
+        return bool(self.suffix) or self.num_candidates > self.n
 
 
 class Usage(BaseModel):
@@ -113,6 +128,9 @@ class CompletionChoice(BaseModel):
     stop_reason: str | int | None
     prompt_token_ids: list[int] | None = None
     token_ids: list[int] | None = None
+    state: str | None = None
+    state_tokens: int | None = None
+    state_offset: int | None = None
 
 
 class Completion(BaseModel):

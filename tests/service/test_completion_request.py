@@ -192,11 +192,10 @@ def test_forms_of_stop(stop, strings):
             "stream_options.include_usage",
         ),
         ({"suffix": 1}, "invalid_type", "suffix"),
-        ({"suffix": "x"}, "unsupported_parameter", "suffix"),
-        ({"best_of": 2}, "unsupported_parameter", "best_of"),
-        ({"state": "x"}, "unsupported_parameter", "state"),
+        ({"best_of": 2, "stream": True}, "invalid_value", "best_of"),
+        ({"state": "x", "add_special_tokens": True}, "invalid_value", "add_special_tokens"),
         ({"state": [1]}, "invalid_type", "state"),
-        ({"return_state": True}, "unsupported_parameter", "return_state"),
+        ({"state": ["x", 1]}, "invalid_type", "state"),
     ],
 )
 def test_other_fields_refused(body, code, param):
