@@ -15,6 +15,7 @@ from service.api.health import health_blueprint
 from service.api.json_answer import json_answer
 from service.api.models import models_blueprint
 from service.api.next_tokens import next_blueprint
+from service.api.tokenizer import tokenizer_blueprint
 from service.errors import ApiError
 from service.front import Front
 from service.peer import ClientGoneError
@@ -36,7 +37,13 @@ def create_app(front: Front) -> Flask:
     app.register_error_handler(ClientGoneError, _answer_nobody)
     app.register_error_handler(HTTPException, _answer_http_exception)
     app.register_error_handler(Exception, _answer_bug)
-    for blueprint in (completions_blueprint, next_blueprint, models_blueprint, health_blueprint):
+    for blueprint in (
+        completions_blueprint,
+        next_blueprint,
+        tokenizer_blueprint,
+        models_blueprint,
+        health_blueprint,
+    ):
         app.register_blueprint(blueprint(front))
     return app
 

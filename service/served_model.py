@@ -56,6 +56,11 @@ class ServedModel:
         parts = (manifest.network.digest, manifest.tokenizer.digest, VERSION)
         return "fp_" + hashlib.sha256("/".join(parts).encode()).hexdigest()[:12]
 
+    @property
+    def max_length(self) -> int:
+        """The longest prompt and completion together, in tokens: a matter of policy."""
+        return self.settings.max_prompt_tokens + self.settings.max_tokens
+
     @cached_property
     def state_model(self) -> StateModel:
         """What its states are known by."""
@@ -118,7 +123,7 @@ class ServedModel:
             "created": int(self.bundle.manifest.created),
             "owned_by": "foretoken",
             "version": self.version,
-            "max_model_len": self.settings.max_prompt_tokens + self.settings.max_tokens,
+            "max_model_len": self.max_length,
             "tokenizer": {
                 "kind": self.tokenizer.kind,
                 "vocab_size": self.tokenizer.vocab_size,
