@@ -11,10 +11,14 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from service.api.completions import completions_blueprint
+from service.api.embeddings import embeddings_blueprint
+from service.api.explain import explain_blueprint
+from service.api.fill import fill_blueprint
 from service.api.health import health_blueprint
 from service.api.json_answer import json_answer
 from service.api.models import models_blueprint
 from service.api.next_tokens import next_blueprint
+from service.api.score import score_blueprint
 from service.api.tokenizer import tokenizer_blueprint
 from service.errors import ApiError
 from service.front import Front
@@ -40,6 +44,10 @@ def create_app(front: Front) -> Flask:
     for blueprint in (
         completions_blueprint,
         next_blueprint,
+        score_blueprint,
+        fill_blueprint,
+        explain_blueprint,
+        embeddings_blueprint,
         tokenizer_blueprint,
         models_blueprint,
         health_blueprint,

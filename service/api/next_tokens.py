@@ -34,7 +34,14 @@ from service.token_logprobs import LOWEST_LOGPROB
 from service.tree_run import TreeResult, run_trees
 from service.words.candidates import Candidate, ranks, shares, tokenize_candidates
 from service.words.search import FoundWord, WordQuery, find_words
-from service.words.token_tree_plan import ROOT, ScoredPath, TokenTreePlan, TreeWork, score_paths
+from service.words.token_tree_plan import (
+    ROOT,
+    Path,
+    ScoredPath,
+    TokenTreePlan,
+    TreeWork,
+    score_paths,
+)
 
 #: Beyond it exp overflows; a perplexity of 1e300 says as much as one of 1e301.
 _MAX_NATS = 690.0
@@ -141,7 +148,7 @@ def _work(
             state_bytes=4 * model.bundle.config.state_size,
         )
         words = yield from find_words(model.word_vocabulary, plan, query)
-    paths = [(ROOT, candidate.token_ids) for candidate in candidates]
+    paths = [Path(ROOT, candidate.token_ids) for candidate in candidates]
     return _Found(words, (yield from score_paths(plan, paths)))
 
 

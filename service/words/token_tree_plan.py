@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.engine.growth import Grown, Growth, Look
 
@@ -35,11 +36,22 @@ class View(NamedTuple):
     log_mass: float
 
 
+class Path(NamedTuple):
+    """Tokens in a row behind ``node``, which was kept or is ``ROOT``.
+
+    The first ``num_read`` of them are only read, the others scored.
+    """
+
+    node: int
+    token_ids: Sequence[int]
+    num_read: int = 0
+
+
 class ScoredPath(NamedTuple):
-    """Tokens in a row behind some node.
+    """What came of a path.
 
     Attributes:
-        logprob: of all of them.
+        logprob: of all its tokens that were scored; 0 for none.
         end_node: the last one, or the node itself where there are none.
         view: what a look behind the last one showed.
     """
@@ -111,69 +123,85 @@ def views(grown: Grown) -> Iterator[View]:
 
 def score_paths(
     plan: TokenTreePlan,
-    paths: Sequence[tuple[int, Sequence[int]]],
+    paths: Sequence[Path],
     *,
-    num_unscored: int = 0,
     end_look: Look | None = None,
     kept: bool = False,
 ) -> TreeWork[list[ScoredPath]]:
-    """How likely each path is: tokens behind a node. What paths share is computed once.
+    """How likely each path is. What paths share is computed once.
 
     Args:
         plan: of the tree.
-        paths: node and token ids; the node is kept, or ``ROOT``. Empty ones have logprob 0.
-        num_unscored: so many first tokens of each path are only read.
+        paths: in any order; those that share a beginning had better be neighbours.
         end_look: what to look for behind each path's last token.
         kept: whether the tree may go on from them.
     """
     scored: list[ScoredPath] = []
-    start = 0
-    while start < len(paths):
-        stop, num_nodes = start, 0
-        while stop < len(paths) and (stop == start or num_nodes < _NODES_PER_GROWTH):
-            num_nodes += len(paths[stop][1])
-            stop += 1
-        scored += yield from _score_together(plan, paths[start:stop], num_unscored, end_look, kept)
-        start = stop
+    while len(scored) < len(paths):
+        bundle = _Bundle(plan.num_nodes)
+        for path in paths[len(scored) :]:
+            bundle.add(path)
+            if bundle.num_nodes >= _NODES_PER_GROWTH:
+                break
+        scored += yield from bundle.score(plan, end_look, kept)
     return scored
 
 
-def _score_together(
-    plan: TokenTreePlan,
-    paths: Sequence[tuple[int, Sequence[int]]],
-    num_unscored: int,
-    end_look: Look | None,
-    kept: bool,
-) -> TreeWork[list[ScoredPath]]:
-    first = plan.num_nodes
-    nodes: dict[tuple[int, int], int] = {}
-    is_scored: list[bool] = []
-    path_nodes: list[list[int]] = []
-    for start, token_ids in paths:
-        node = start
-        path_nodes.append([])
-        for place, token_id in enumerate(token_ids):
-            node = nodes.setdefault((node, token_id), first + len(nodes))
-            if node == first + len(is_scored):
-                is_scored.append(False)
-            is_scored[node - first] |= place >= num_unscored
-            path_nodes[-1].append(node)
-    ends = {chain[-1] for chain in path_nodes if chain}
-    looks = [end_look if first + index in ends else None for index in range(len(nodes))]
-    grown = yield plan.growth(
-        [parent for parent, _ in nodes],
-        [token_id for _, token_id in nodes],
-        scored=is_scored,
-        looks=looks,
-        kept=kept,
-    )
-    logprobs = grown.logprobs.tolist()
-    view_of = dict(zip(sorted(ends), views(grown), strict=True)) if end_look else {}
-    return [
-        ScoredPath(
-            math.fsum(logprobs[node - first] for node in chain[num_unscored:]),
-            chain[-1] if chain else start,
-            view_of.get(chain[-1]) if chain else None,
+class _Bundle:
+    """Paths scored by one growth, as a tree of their tokens."""
+
+    def __init__(self, first: int) -> None:
+        self._first = first
+        self._nodes: dict[tuple[int, int], int] = {}
+        self._scored: list[bool] = []
+        self._chains: list[tuple[Path, list[int]]] = []
+
+    @property
+    def num_nodes(self) -> int:
+        return len(self._scored)
+
+    def add(self, path: Path) -> None:
+        node = path.node
+        chain = []
+        for place, token_id in enumerate(path.token_ids):
+            node = self._nodes.setdefault((node, token_id), self._first + len(self._scored))
+            if node == self._first + len(self._scored):
+                self._scored.append(False)
+            self._scored[node - self._first] |= place >= path.num_read
+            chain.append(node)
+        self._chains.append((path, chain))
+
+    def score(
+        self, plan: TokenTreePlan, end_look: Look | None, kept: bool
+    ) -> TreeWork[list[ScoredPath]]:
+        ends = {chain[-1] for _, chain in self._chains if chain} if end_look else set()
+        grown = yield plan.growth(
+            [parent for parent, _ in self._nodes],
+            [token_id for _, token_id in self._nodes],
+            scored=self._scored,
+            looks=[end_look if node in ends else None for node in self._nodes.values()],
+            kept=kept,
         )
-        for (start, _), chain in zip(paths, path_nodes, strict=True)
-    ]
+        logprobs = grown.logprobs.tolist()
+        view_of = dict(zip(sorted(ends), views(grown), strict=True))
+        return [
+            ScoredPath(
+                math.fsum(logprobs[node - self._first] for node in chain[path.num_read :]),
+                chain[-1] if chain else path.node,
+                view_of.get(chain[-1]) if chain else None,
+            )
+            for path, chain in self._chains
+        ]
+
+
+def likeliest_token(plan: TokenTreePlan) -> TreeWork[int]:
+    """The most likely token at the root."""
+    grown = yield plan.growth([], [], root_look=Look(top_k=1))
+    (view,) = views(grown)
+    return view.token_ids[0]
+
+
+def sum_hidden(plan: TokenTreePlan, token_ids: Sequence[int]) -> TreeWork[NDArray[np.float64]]:
+    """The sum of the last layer's hidden states after each of ``token_ids``: [hidden]."""
+    grown = yield plan.growth([*range(len(token_ids))], token_ids, pooled=True)
+    return grown.hidden_sum

@@ -54,6 +54,11 @@ class WordVocabulary:
         self._pieces = [tokenizer.token_bytes(token_id) for token_id in range(tokenizer.vocab_size)]
         self.sets = functools.lru_cache(_MAX_PLACES)(self._sets)
 
+    @property
+    def ends_word(self) -> bytes:
+        """The tokens that end a word, a byte each."""
+        return self.sets(Place(inside=True)).ends
+
     def piece(self, token_id: int) -> bytes:
         """The bytes of a token."""
         return self._pieces[token_id]
