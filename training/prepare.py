@@ -122,7 +122,9 @@ def prepare(settings: PrepareSettings, show: Show | None = None) -> PreparedCorp
     given = None if settings.tokenizer is None else Tokenizer.load(settings.tokenizer)
     record = _record(settings, given)
     digest = corpus_digest(source.files)
-    if (done := _already_there(settings.output, digest, record)) is not None:
+    done = _already_there(settings.output)
+    wanted = (digest, record, source.records())
+    if done is not None and (done.digest, done.settings, done.files) == wanted:
         return done
     progress = PrepareProgress(source.files, show)
     survey = survey_corpus(
@@ -173,14 +175,11 @@ def _record(settings: PrepareSettings, given: Tokenizer | None) -> dict[str, Any
     }
 
 
-def _already_there(output: Path, digest: str, record: dict[str, Any]) -> PreparedCorpus | None:
-    if not output.exists():
-        return None
+def _already_there(output: Path) -> PreparedCorpus | None:
     try:
-        prepared = PreparedCorpus.load(output)
+        return PreparedCorpus.load(output)
     except CorpusError:
         return None
-    return prepared if (prepared.digest, prepared.settings) == (digest, record) else None
 
 
 def _learn_tokenizer(survey: Survey, settings: PrepareSettings) -> Tokenizer:

@@ -160,6 +160,17 @@ def test_a_changed_corpus_or_a_damaged_result_is_prepared_again(corpus):
     assert PreparedCorpus.load(first.directory) == again
 
 
+def test_a_file_given_for_another_split_prepares_again(tmp_path):
+    for folder, names in (("first", "ab"), ("second", "c"), ("a", "a"), ("bc", "bc")):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / f"{name}.txt").write_text(story(ord(name)))
+    first = prepare(settings_for(tmp_path / "first", test=tmp_path / "second"))
+    again = prepare(settings_for(tmp_path / "a", test=tmp_path / "bc"))
+    assert again.digest == first.digest
+    assert again.splits["test"].num_documents > first.splits["test"].num_documents
+
+
 PREPARE_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
