@@ -1,156 +1,204 @@
-"""One draw per row from weights: with no filter, with filters by rank, with ``typical_p``.
+"""One draw from one row: with no filter, with filters by rank, with ``typical_p``.
 
-The weight of a token is w = exp((logit - max) / temperature): the largest is 1. The filters need
-the largest weights in order, but the vocabulary is never sorted: a threshold that is known to lie
-below everything that can be kept picks a few candidates, and those are sorted. Without filters
-nothing is sorted at all: the draw falls into one of the interleaved groups, by their sums, and then
-on one of the group's tokens.
+The weight of a token is w = exp(s), where s = (logit - largest) / temperature is its *score*: the
+largest weight is 1. The filters need the most likely tokens in order, but the vocabulary is never
+sorted: a threshold known to lie below everything that can be kept picks a few candidates, and those
+are sorted. Without filters nothing is sorted at all: the draw falls into one of the interleaved
+groups, by their sums, and then on one of the group's tokens.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.sampling.candidates import NUM_GROUPS, Candidates, group_sums, kth_largest_bounds
-from model.state import FloatArray, IntArray
+from model.sampling.params import SamplingParams
+from model.sampling.ranking import NUM_GROUPS, IdArray, kth_largest_bound, ranked
+from model.state import FloatArray
 
-DoubleArray = NDArray[np.float64]
+#: A bold threshold to pick candidates by: tokens of at least this share of the probability to be
+#: cut off. Whether they suffice is checked. Tokens of at least 1 / vocabulary of it always do: the
+#: others, fewer than there are, do not even make up together what is to be cut off.
+_BOLD_SHARE = 1 / 256
+
+#: The bold threshold is worth trying where one token has at least this much of the probability.
+_PEAK = 1 / 3
+
+#: Elsewhere every so many-th weight tells about where the threshold lies.
+_SAMPLE_STRIDE = 16
 
 #: Weights below this (a share of 1e-38 of the largest) count as 0.
-_SMALLEST = np.finfo(np.float32).tiny
+_SMALLEST = float(np.finfo(np.float32).tiny)
+_SMALLEST_SCORE = math.log(_SMALLEST)
 
 
-@dataclass(frozen=True)
-class RankFilters:
-    """``top_k`` [rows] int64 (0: off), ``top_p`` [rows] float64, ``min_p`` [rows] float32."""
-
-    top_k: NDArray[np.int64]
-    top_p: DoubleArray
-    min_p: FloatArray
-
-    def of(self, rows: NDArray[np.intp]) -> RankFilters:
-        """Those of some rows."""
-        return RankFilters(self.top_k[rows], self.top_p[rows], self.min_p[rows])
-
-
-def draw_from_all(weights: FloatArray, draws: DoubleArray) -> IntArray:
-    """Tokens drawn in proportion to ``weights``.
+def draw_from_all(weights: FloatArray, sums: FloatArray, draw: float) -> int:
+    """A token drawn in proportion to its weight.
 
     Args:
-        weights: [rows, padded vocab], 0 where padded.
-        draws: [rows], uniform in [0, 1).
-
-    Returns:
-        [rows] int32.
+        weights: [padded vocab] float32, 0 where padded.
+        sums: [NUM_GROUPS] float32, their sums over the interleaved groups.
+        draw: uniform in [0, 1).
     """
-    num_rows, width = weights.shape
-    rows = np.arange(num_rows)
-    groups, rests = _fall(group_sums(weights), draws)
-    members = weights.reshape(num_rows, width // NUM_GROUPS, NUM_GROUPS)[rows, :, groups]
-    places, _ = _fall(members, rests)
-    return (places * NUM_GROUPS + groups).astype(np.int32)
+    group, rest = _fall(sums, draw)
+    place, _ = _fall(weights[group::NUM_GROUPS], rest)
+    return place * NUM_GROUPS + group
 
 
-def _fall(weights: FloatArray, draws: DoubleArray) -> tuple[NDArray[np.int64], DoubleArray]:
-    """The place in each row that the draw falls on, and how far into it, again in [0, 1)."""
-    cumulative = np.cumsum(weights, axis=1, dtype=np.float64)
-    targets = _below(draws, cumulative[:, -1])
-    places = (cumulative <= targets[:, None]).sum(axis=1)
-    rows = np.arange(len(weights))
-    widths = weights[rows, places]
-    return places, 1.0 - (cumulative[rows, places] - targets) / widths
-
-
-def _below(draws: DoubleArray, totals: DoubleArray) -> DoubleArray:
-    """``draws * totals``, kept below ``totals`` where it would be rounded up to it."""
-    return np.minimum(draws * totals, np.nextafter(totals, 0.0))
-
-
-def draw_filtered(weights: FloatArray, draws: DoubleArray, filters: RankFilters) -> IntArray:
-    """Tokens drawn from what ``top_k``, then ``top_p``, then ``min_p`` leave of ``weights``.
-
-    Each filter sees the distribution renormalised over what the one before has left. Arguments and
-    result as for ``draw_from_all``; in every row the largest weight is 1.
-    """
-    width = weights.shape[1]
-    totals = group_sums(weights).sum(axis=1)
-    floors = np.maximum(filters.min_p, _SMALLEST)
-    if filters.top_k.any():
-        bounds = kth_largest_bounds(weights, np.clip(filters.top_k, 1, width))
-        floors = np.where(filters.top_k > 0, np.maximum(floors, bounds), floors)
-    tokens = np.empty(len(weights), np.int32)
-    pending = np.arange(len(weights))
-    # Tokens below (1 - top_p) / vocabulary of the probability make up less than 1 - top_p in all,
-    # so top_p never keeps them. A bolder bound is tried first, and checked.
-    for share in (1 / 512, 1 / width, 0.0):
-        cut = (1.0 - filters.top_p[pending]) * totals[pending] * share
-        cut[filters.top_k[pending] > 0] = 0.0
-        thresholds = np.maximum(floors[pending], cut.astype(np.float32))
-        everything = pending.size == len(weights)
-        candidates = Candidates(weights if everything else weights[pending], thresholds)
-        reached = candidates.cumulative[:, -1] >= filters.top_p[pending] * totals[pending]
-        sure = reached | (thresholds <= floors[pending])
-        drawn = _draw_by_rank(candidates, draws[pending], filters.of(pending), totals[pending])
-        tokens[pending[sure]] = drawn[sure]
-        pending = pending[~sure]
-        if not pending.size:
+def draw_nucleus(weights: FloatArray, sums: FloatArray, draw: float, params: SamplingParams) -> int:
+    """A token drawn from what ``top_p`` and ``min_p`` leave; arguments as ``draw_from_all``."""
+    total = float(sums.sum())
+    mass = params.top_p * total
+    cut_off = (1.0 - params.top_p) * total
+    least = max(params.min_p, _SMALLEST)
+    for floor in _floors(weights, total, cut_off):
+        token_ids = (weights >= np.float32(max(floor, least))).nonzero()[0]
+        kept = weights[token_ids]
+        if floor <= least or float(kept.sum()) >= mass:
             break
-    return tokens
+    ascending = np.sort(kept)
+    place = _place_in_nucleus(ascending[::-1], draw, params, mass)
+    weight = ascending[len(kept) - 1 - place]
+    earlier_ties = place - (len(kept) - int(ascending.searchsorted(weight, "right")))
+    return int(token_ids[(kept == weight).nonzero()[0][earlier_ties]])
 
 
-def _draw_by_rank(
-    candidates: Candidates, draws: DoubleArray, filters: RankFilters, totals: FloatArray
-) -> IntArray:
-    descending, cumulative = candidates.descending, candidates.cumulative
-    rows = np.arange(len(draws))
-    num_kept = (descending > 0).sum(axis=1)
-    limited = filters.top_k > 0
-    num_kept = np.where(limited, np.minimum(num_kept, filters.top_k), num_kept)
-    mass = np.where(limited, cumulative[rows, num_kept - 1], totals)
-    within = (cumulative < (filters.top_p * mass)[:, None]).sum(axis=1) + 1
-    num_kept = np.where(filters.top_p < 1.0, np.minimum(num_kept, within), num_kept)
-    likely = (descending >= (filters.min_p * descending[:, 0])[:, None]).sum(axis=1)
-    num_kept = np.minimum(num_kept, likely)
-    targets = _below(draws, cumulative[rows, num_kept - 1])
-    return candidates.tokens_at((cumulative <= targets[:, None]).sum(axis=1))
+def draw_likely(scores: FloatArray, draw: float, params: SamplingParams) -> int:
+    """A token drawn from what ``min_p`` leaves.
+
+    Args:
+        scores: [padded vocab] float32, -inf where padded.
+        draw: uniform in [0, 1).
+        params: with ``min_p`` above 0.
+    """
+    # A little lower than exact; the weights themselves decide.
+    floor = math.log(params.min_p) - 1e-3 if params.min_p > _SMALLEST else _SMALLEST_SCORE
+    token_ids = (scores >= np.float32(floor)).nonzero()[0]
+    weights = np.exp(scores[token_ids])
+    weights[weights < params.min_p] = 0.0
+    place, _ = _fall(weights, draw)
+    return int(token_ids[place])
+
+
+def draw_top_k(scores: FloatArray, maxima: FloatArray, draw: float, params: SamplingParams) -> int:
+    """A token drawn from what ``top_k`` and all other filters leave.
+
+    Args:
+        scores: [padded vocab] float32, -inf where padded.
+        maxima: [NUM_GROUPS] float32, the maxima of their interleaved groups, ascending.
+        draw: uniform in [0, 1).
+        params: with ``top_k`` above 0.
+    """
+    bound = kth_largest_bound(scores, maxima, params.top_k)
+    token_ids = (scores >= bound).nonzero()[0]
+    token_ids = ranked(token_ids, scores[token_ids])[: params.top_k]
+    kept = scores[token_ids]
+    weights = np.exp(kept)
+    if params.typical_p < 1.0:
+        order = np.sort(_typical(kept, weights, params.typical_p))
+        token_ids, weights = token_ids[order], weights[order]
+    mass = params.top_p * float(weights.sum(dtype=np.float64))
+    return _draw_ranked(token_ids, weights, draw, params, mass)
 
 
 def draw_typical(
-    weights: FloatArray, draws: DoubleArray, filters: RankFilters, typical_p: DoubleArray
-) -> IntArray:
-    """As ``draw_filtered``, with ``typical_p`` [rows] applied after ``top_k``."""
-    width = weights.shape[1]
-    kept = np.zeros_like(weights)
-    bounds = kth_largest_bounds(
-        weights, np.where(filters.top_k > 0, filters.top_k, width).clip(1, width)
-    )
-    for row, bound in enumerate(bounds):
-        ids = np.flatnonzero(weights[row] >= max(bound, _SMALLEST))
-        if filters.top_k[row]:
-            ids = np.sort(ids[np.argsort(-weights[row, ids], kind="stable")[: filters.top_k[row]]])
-        ids = _typical(ids, weights[row, ids], typical_p[row])
-        kept[row, ids] = weights[row, ids] / weights[row, ids].max()
-    rest = RankFilters(np.zeros_like(filters.top_k), filters.top_p, filters.min_p)
-    return draw_filtered(kept, draws, rest)
+    scores: FloatArray, weights: FloatArray, draw: float, params: SamplingParams
+) -> int:
+    """A token drawn from what ``typical_p``, then ``top_p`` and ``min_p`` leave.
 
-
-def _typical(ids: NDArray[np.intp], weights: FloatArray, typical_p: float) -> NDArray[np.intp]:
-    """Those of ``ids`` whose surprise -log p is nearest the entropy H, until they make up the mass.
-
-    Ties in |-log p - H| go to the lowest id; at least one token is kept.
+    Args:
+        scores: [padded vocab] float32, -inf where padded.
+        weights: [padded vocab] float32, 0 where padded.
+        draw: uniform in [0, 1).
+        params: with ``typical_p`` below 1 and no ``top_k``.
     """
-    probabilities = weights / weights.sum(dtype=np.float64)
-    surprises = -np.log(probabilities)
-    entropy = float((probabilities * surprises).sum())
-    distances = np.abs(surprises - entropy).astype(np.float32)
-    # Only the nearest need sorting. Tokens of at least (1 - typical_p) / n make up the mass, so
-    # nothing farther away than the farthest of them can be kept.
-    likely = probabilities >= (1.0 - typical_p) / len(ids)
-    near = np.flatnonzero(distances <= distances[likely].max()) if likely.any() else None
-    near = np.arange(len(ids)) if near is None else near
-    order = near[np.argsort(distances[near], kind="stable")]
-    cumulative = np.cumsum(probabilities[order])
-    return ids[order[: int((cumulative < typical_p).sum()) + 1]]
+    token_ids = _typical(scores, weights, params.typical_p)
+    token_ids = ranked(token_ids, scores[token_ids])
+    kept = weights[token_ids]
+    mass = params.top_p * float(kept.sum(dtype=np.float64))
+    return _draw_ranked(token_ids, kept, draw, params, mass)
+
+
+def _floors(weights: FloatArray, total: float, cut_off: float) -> Iterator[float]:
+    """Thresholds to try, falling; the tokens at or above the last make up the mass in any case."""
+    if total * _PEAK < 1.0:
+        yield cut_off * _BOLD_SHARE
+    # About the weight below which all weights together make up nine tenths of what is cut off.
+    sample = np.sort(weights[::_SAMPLE_STRIDE])
+    place = int(sample.cumsum().searchsorted(0.9 * cut_off / _SAMPLE_STRIDE))
+    yield float(sample[min(place, len(sample) - 1)])
+    yield min(cut_off / len(weights), 1.0)
+
+
+def _typical(scores: FloatArray, weights: FloatArray, typical_p: float) -> IdArray:
+    """Places of the tokens whose surprise is nearest the entropy, until they make up the mass.
+
+    With p = w / sum(w), the surprise -log p of a token is as far from the entropy as its score is
+    from the mean score. Ties go to the lowest place; at least one is kept.
+    """
+    scores = np.maximum(scores, np.float32(_SMALLEST_SCORE))  # 0 * -inf is no number
+    total = float(weights.sum())
+    mean = float((weights * scores).sum()) / total
+    distances = np.abs(scores - np.float32(mean))
+    mass = typical_p * total
+    near: IdArray
+    for share in (_BOLD_SHARE, 1 / 1024, 1 / len(weights)):
+        # Wherever scores from here up to the largest, 0, lie, they are within reach of the mean.
+        lowest = math.log(max((1.0 - typical_p) * total * share, _SMALLEST))
+        reach = max(-mean, mean - lowest)
+        near = (distances <= np.float32(reach)).nonzero()[0]
+        if float(weights[near].sum()) >= mass:
+            break
+    near = ranked(near, -distances[near])
+    cumulative = _running_sums(weights[near])
+    return near[: int(cumulative.searchsorted(mass)) + 1]
+
+
+def _draw_ranked(
+    token_ids: IdArray, weights: FloatArray, draw: float, params: SamplingParams, mass: float
+) -> int:
+    """A token drawn from what ``top_p`` and ``min_p`` leave of tokens in descending order.
+
+    Args:
+        token_ids: [n], the candidates.
+        weights: [n], theirs.
+        draw: uniform in [0, 1).
+        params: how far to go.
+        mass: the weight at which ``top_p`` stops.
+    """
+    return int(token_ids[_place_in_nucleus(weights, draw, params, mass)])
+
+
+def _place_in_nucleus(weights: FloatArray, draw: float, params: SamplingParams, mass: float) -> int:
+    """Which of ``weights``, descending, is drawn from what ``top_p`` and ``min_p`` leave."""
+    cumulative = _running_sums(weights)
+    num_kept = len(weights)
+    if params.top_p < 1.0:
+        num_kept = min(num_kept, int(cumulative.searchsorted(mass)) + 1)
+    if params.min_p > 0.0:
+        likely = weights >= np.float32(params.min_p) * weights[0]
+        num_kept = min(num_kept, int(np.count_nonzero(likely)))
+    target = _below(draw, float(cumulative[num_kept - 1]))
+    return int(cumulative.searchsorted(target, "right"))
+
+
+def _fall(weights: FloatArray, draw: float) -> tuple[int, float]:
+    """The place that the draw falls on, and how far into it, again in [0, 1]."""
+    cumulative = _running_sums(weights)
+    target = _below(draw, float(cumulative[-1]))
+    place = int(cumulative.searchsorted(target, "right"))
+    return place, 1.0 - (float(cumulative[place]) - target) / float(weights[place])
+
+
+def _running_sums(weights: FloatArray) -> NDArray[np.float64]:
+    # In float64; faster than asking cumsum for it.
+    sums: NDArray[np.float64] = weights.astype(np.float64).cumsum()
+    return sums
+
+
+def _below(draw: float, total: float) -> float:
+    """``draw * total``, kept below ``total`` where it would be rounded up to it."""
+    return min(draw * total, math.nextafter(total, 0.0))

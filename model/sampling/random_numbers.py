@@ -30,12 +30,18 @@ def stream_keys(seed: int, candidate: int) -> tuple[int, int]:
     return first, _mix(first ^ _SECOND_KEY)
 
 
+def uniform(keys: tuple[int, int], position: int) -> float:
+    """A number in [0, 1), a multiple of 2**-53, for the token at ``position``."""
+    mixed = _mix((position * _GAMMA + keys[0]) & _MASK)
+    return (_mix(mixed ^ keys[1]) >> 11) * 2.0**-53
+
+
 def uniforms(keys: UInt64Array, positions: UInt64Array) -> NDArray[np.float64]:
-    """One number in [0, 1), a multiple of 2**-53, per row.
+    """``uniform`` of many rows at once: [batch].
 
     Args:
         keys: [2, batch], a column per row from ``stream_keys``.
-        positions: [batch], index of the token to draw in its sequence.
+        positions: [batch].
     """
     mixed = _mix_array(positions * _GAMMA_ARRAY + keys[0])
     mixed = _mix_array(mixed ^ keys[1])

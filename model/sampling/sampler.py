@@ -1,25 +1,36 @@
 """From logits to tokens, a batch at a time: ``SamplingPlan``, ``sample_batch``, ``sample``.
 
-Every operation is either elementwise or runs along one row in an order fixed by the vocabulary's
-size, so a row gives the same token, bit for bit, whatever else is in the batch.
+Passes over the whole vocabulary run on all rows together; what is left of a row after them is drawn
+from alone (``model.sampling.draw``). Every operation is either elementwise or runs along one row in
+an order fixed by the vocabulary's size, so a row gives the same token, bit for bit, whatever else
+is in the batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.sampling.candidates import NUM_GROUPS
-from model.sampling.draw import RankFilters, draw_filtered, draw_from_all, draw_typical
+from model.sampling.draw import (
+    draw_from_all,
+    draw_likely,
+    draw_nucleus,
+    draw_top_k,
+    draw_typical,
+)
 from model.sampling.logit_edits import RowEdits, TokenCounts
 from model.sampling.params import SamplingParams
-from model.sampling.random_numbers import stream_keys, uniforms
+from model.sampling.random_numbers import stream_keys, uniform, uniforms
+from model.sampling.ranking import NUM_GROUPS, group_maxima, group_sums
 from model.state import FloatArray, IntArray
 
 #: Returned for a row whose logits are not finite numbers.
 NO_TOKEN = -1
+
+#: For no more rows than this, plain integers are faster than arrays.
+_FEW_ROWS = 8
 
 _NOTHING: Mapping[int, Sequence[int]] = {}
 _NO_COUNTS: Mapping[int, TokenCounts] = {}
@@ -37,29 +48,24 @@ class SamplingPlan:
         self._params = tuple(params)
         self._never = list(never)
         self._rows = np.arange(len(params))
-        self._keys = np.array([stream_keys(p.seed, p.candidate) for p in params], np.uint64).T
+        self._keys = [stream_keys(p.seed, p.candidate) for p in params]
+        self._key_columns = np.array(self._keys, np.uint64).T
         temperatures = np.array([p.temperature or 1.0 for p in params])
         # The inverse of a temperature next to 0 must stay finite: 0 * inf is no number.
         self._inverse = np.minimum(1.0 / np.maximum(temperatures, 1e-30), 1e30).astype(np.float32)
+        self._scaled = bool((self._inverse != 1.0).any())
         self._edits = {
             row: RowEdits(p, never)
             for row, p in enumerate(params)
             if p.logit_bias or p.has_penalties
         }
-        drawn = [(row, p) for row, p in enumerate(params) if not p.is_greedy]
-        self._typical = _index(row for row, p in drawn if p.typical_p < 1.0)
-        self._filtered = _index(
-            row for row, p in drawn if p.typical_p == 1.0 and _has_rank_filter(p)
-        )
-        self._plain = _index(
-            row for row, p in drawn if p.typical_p == 1.0 and not _has_rank_filter(p)
-        )
-        self._filters = RankFilters(
-            np.array([p.top_k for p in params], np.int64),
-            np.array([p.top_p for p in params], np.float64),
-            np.array([p.min_p for p in params], np.float32),
-        )
-        self._typical_p = np.array([p.typical_p for p in params], np.float64)
+        drawn = [row for row, p in enumerate(params) if not p.is_greedy]
+        self._all_greedy = not drawn
+        self._ranked_rows = [row for row in drawn if params[row].top_k > 0]
+        self._likely_rows = [row for row in drawn if _needs_only_the_likeliest(params[row])]
+        others = {*self._ranked_rows, *self._likely_rows}
+        #: Rows that need the weight of every token, be it for the sum of them all.
+        self._weighted_rows = [row for row in drawn if row not in others]
 
     def sample(
         self,
@@ -80,8 +86,7 @@ class SamplingPlan:
             [batch] int32; ``NO_TOKEN`` for a row whose logits are not finite numbers.
         """
         tokens: IntArray
-        all_greedy = not (self._plain.size or self._filtered.size or self._typical.size)
-        if all_greedy and not self._edits and not banned:
+        if self._all_greedy and not self._edits and not banned:
             tokens = logits.argmax(axis=1).astype(np.int32)
             if not any((tokens == token_id).any() for token_id in self._never):
                 tokens[~np.isfinite(logits[self._rows, tokens])] = NO_TOKEN
@@ -89,16 +94,17 @@ class SamplingPlan:
         values = self._edited(logits, counts, banned)
         tokens = values.argmax(axis=1).astype(np.int32)
         largest = values[self._rows, tokens]
-        broken = ~np.isfinite(largest)
-        if broken.any():
-            values[broken] = largest[broken] = 0.0
-        if not all_greedy:
+        finite = np.isfinite(largest)
+        all_finite = bool(finite.all())
+        if not all_finite:
+            values[~finite] = largest[~finite] = 0.0
+        if not self._all_greedy:
             values -= largest[:, None]
-            if (self._inverse != 1.0).any():
+            if self._scaled:
                 values *= self._inverse[:, None]
-            np.exp(values, out=values)
-            self._draw(values, uniforms(self._keys, positions.astype(np.uint64)), tokens)
-        tokens[broken] = NO_TOKEN
+            self._draw(values, self._uniforms(positions), tokens)
+        if not all_finite:
+            tokens[~finite] = NO_TOKEN
         return tokens
 
     def _edited(
@@ -112,36 +118,60 @@ class SamplingPlan:
         width = -(-vocab_size // NUM_GROUPS) * NUM_GROUPS
         values = np.empty((num_rows, width), np.float32)
         values[:, :vocab_size] = logits
-        values[:, vocab_size:] = -np.inf
-        values[:, self._never] = -np.inf
+        if width > vocab_size:
+            values[:, vocab_size:] = -np.inf
+        for token_id in self._never:
+            values[:, token_id] = -np.inf
         for row in self._edits.keys() | banned.keys():
             edits = self._edits.get(row) or RowEdits(self._params[row], self._never)
             values[row, :vocab_size] = logits[row]
             edits.apply(values[row, :vocab_size], counts.get(row), banned.get(row, ()))
         return values
 
-    def _draw(self, weights: FloatArray, draws: NDArray[np.float64], tokens: IntArray) -> None:
+    def _uniforms(self, positions: NDArray[np.int64]) -> list[float]:
+        if len(positions) > _FEW_ROWS:
+            numbers: list[float] = uniforms(self._key_columns, positions.astype(np.uint64)).tolist()
+            return numbers
+        return [
+            uniform(keys, position)
+            for keys, position in zip(self._keys, positions.tolist(), strict=True)
+        ]
+
+    def _draw(self, scores: FloatArray, draws: Sequence[float], tokens: IntArray) -> None:
         """Replaces the tokens of the rows that are not greedy."""
-        for rows in (self._plain, self._filtered, self._typical):
-            if not rows.size:
-                continue
-            part = weights if rows.size == len(weights) else weights[rows]
-            if rows is self._plain:
-                tokens[rows] = draw_from_all(part, draws[rows])
-            elif rows is self._filtered:
-                tokens[rows] = draw_filtered(part, draws[rows], self._filters.of(rows))
-            else:
-                tokens[rows] = draw_typical(
-                    part, draws[rows], self._filters.of(rows), self._typical_p[rows]
-                )
+        params = self._params
+        for row in self._likely_rows:
+            tokens[row] = draw_likely(scores[row], draws[row], params[row])
+        if self._ranked_rows:
+            maxima = group_maxima(_part(scores, self._ranked_rows))
+            for row, row_maxima in zip(self._ranked_rows, maxima, strict=True):
+                tokens[row] = draw_top_k(scores[row], row_maxima, draws[row], params[row])
+        if self._weighted_rows:
+            weights = np.exp(_part(scores, self._weighted_rows))
+            sums = group_sums(weights)
+            for place, row in enumerate(self._weighted_rows):
+                weighed = scores[row], weights[place], sums[place]
+                tokens[row] = _draw_weighed(*weighed, draws[row], params[row])
 
 
-def _index(rows: Iterable[int]) -> NDArray[np.intp]:
-    return np.fromiter(rows, np.intp)
+def _draw_weighed(
+    scores: FloatArray, weights: FloatArray, sums: FloatArray, draw: float, params: SamplingParams
+) -> int:
+    if params.typical_p < 1.0:
+        return draw_typical(scores, weights, draw, params)
+    if params.top_p < 1.0:
+        return draw_nucleus(weights, sums, draw, params)
+    return draw_from_all(weights, sums, draw)
 
 
-def _has_rank_filter(params: SamplingParams) -> bool:
-    return params.top_k > 0 or params.top_p < 1.0 or params.min_p > 0.0
+def _needs_only_the_likeliest(params: SamplingParams) -> bool:
+    """Whether ``min_p`` alone picks the tokens, so that the others' weights do not matter."""
+    return params.min_p > 0.0 and params.top_p == params.typical_p == 1.0 and not params.top_k
+
+
+def _part(values: FloatArray, rows: list[int]) -> FloatArray:
+    """Some rows of ``values``, without copying if they are all."""
+    return values if len(rows) == len(values) else values[rows]
 
 
 def sample_batch(
