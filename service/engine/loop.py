@@ -34,10 +34,10 @@ logger = logging.getLogger(__name__)
 
 Owner = Hashable
 
-#: How deep one engine step reads into prompts while others wait for their next token, and while
+#: How many prompt tokens one engine step reads while others wait for their next token, and while
 #: nobody does (new jobs and cancels are heard between steps).
-_DEPTH_BESIDE_DECODING = 32
-_DEPTH_ALONE = 256
+_READ_TOKENS_BESIDE_DECODING = 128
+_READ_TOKENS_ALONE = 512
 #: How many rows of token trees one engine step runs, likewise; and in how many rounds at most.
 _TREE_ROWS_BESIDE_DECODING = 32
 _TREE_ROWS_ALONE = 128
@@ -219,9 +219,9 @@ class EngineLoop:
             self._end_reading(sequence)
 
     def _read_prompts(self) -> None:
-        depth = _DEPTH_BESIDE_DECODING if self._active else _DEPTH_ALONE
-        while (group := self._reader.next_group(depth)) is not None:
-            depth -= group.num_tokens
+        budget = _READ_TOKENS_BESIDE_DECODING if self._active else _READ_TOKENS_ALONE
+        while (group := self._reader.next_group(budget)) is not None:
+            budget -= group.num_tokens * len(group.sequences)
             try:
                 done = self._reader.read(group)
             except Exception:

@@ -62,16 +62,17 @@ class PromptReader:
             self._reading.remove(sequence)
 
     def next_group(self, max_tokens: int) -> Group | None:
-        """Which sequences read next, and how many tokens each, at most ``max_tokens``.
+        """Which sequences read next, and how many tokens each: ``max_tokens`` in all at most.
 
-        The longest chunk that all can take: rows side by side cost far less than one after another.
-        Chunks are powers of two, and none reaches past a cut, where the state is kept.
+        The longest chunk that all can take, since rows side by side cost less than one after
+        another. Chunks are powers of two, and none reaches past a cut, where the state is kept.
         """
         if not self._reading or max_tokens < 1:
             return None
-        longest = min(_longest_chunk(sequence) for sequence in self._reading)
-        num_tokens = min(longest, 1 << (max_tokens.bit_length() - 1))
-        return Group(list(self._reading), num_tokens)
+        sequences = self._reading[:max_tokens]
+        longest = min(_longest_chunk(sequence) for sequence in sequences)
+        share = max_tokens // len(sequences)
+        return Group(sequences, min(longest, 1 << (share.bit_length() - 1)))
 
     def read(self, group: Group) -> list[Sequence]:
         """Runs one chunk; returns the sequences that have nothing left to read."""

@@ -440,7 +440,7 @@ def test_deadlines(loop, clock):
 
 
 def test_times_are_reported(loop, clock):
-    loop.submit("w", [Job(job_id="a", prompt_token_ids=(1,) * 300, max_tokens=3)])
+    loop.submit("w", [Job(job_id="a", prompt_token_ids=(1,) * 600, max_tokens=3)])
     clock.now += 2
     loop.step()
     clock.now += 3
@@ -529,7 +529,7 @@ def test_writers_are_not_held_up_by_a_long_prompt(loop, runtime):
         before = runtime.rows_read
         loop.step()
         assert tokens_of(loop.take_events()["w"])
-        assert runtime.rows_read - before <= 33
+        assert runtime.rows_read - before <= 129
 
 
 def test_counters(loop):
