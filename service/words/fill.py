@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from service.engine.growth import Look
 from service.words.candidates import Candidate, ranks, shares
 from service.words.search import WordQuery, find_words
 from service.words.token_tree_plan import ROOT, Path, TokenTreePlan, TreeWork, score_paths
 from service.words.vocabulary import WordVocabulary
+from service.words.word_end import end_look, settle_ends
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,17 +116,16 @@ def _given_pool(
     vocabulary: WordVocabulary, plan: TokenTreePlan, query: FillQuery
 ) -> TreeWork[list[_Pooled]]:
     distinct = list(dict.fromkeys(query.candidates))
-    look = Look(mass_of=vocabulary.ends_word) if query.whole else None
+    look = end_look(vocabulary) if query.whole else None
     paths = [Path(ROOT, candidate.token_ids) for candidate in distinct]
     scored = yield from score_paths(plan, paths, end_look=look, kept=True)
+    ends = [0.0] * len(distinct)
+    if query.whole:
+        seen = [(path.end_node, path.view) for path in scored if path.view is not None]
+        ends = yield from settle_ends(vocabulary, plan, seen)
     return [
-        _Pooled(
-            candidate,
-            path.end_node,
-            path.logprob,
-            path.view.log_mass if path.view is not None else 0.0,
-        )
-        for candidate, path in zip(distinct, scored, strict=True)
+        _Pooled(candidate, path.end_node, path.logprob, end)
+        for candidate, path, end in zip(distinct, scored, ends, strict=True)
     ]
 
 
@@ -147,7 +146,7 @@ def _rank(pool: Sequence[_Pooled], rights: Sequence[float], query: FillQuery) ->
         )
         for word, right, prior, share, prior_share, prior_rank in rows
     ]
-    order = sorted(range(len(words)), key=lambda index: (-totals[index], priors[index] * -1))
+    order = sorted(range(len(words)), key=lambda index: (-totals[index], -priors[index]))
     return [words[index] for index in order]
 
 

@@ -19,6 +19,7 @@ from service.engine.growth import Look
 from service.words.token_tree_plan import ROOT, TokenTreePlan, TreeWork, View, views
 from service.words.vocabulary import Place, WordVocabulary
 from service.words.word import is_word
+from service.words.word_end import end_look, settle_ends
 
 #: Beginnings looked into at the same time.
 _MAX_BATCH = 64
@@ -26,8 +27,6 @@ _MAX_BATCH = 64
 _MAX_WORD_BYTES = 256
 #: Likely tokens asked for behind the beginning of a word.
 _TOP_INSIDE = 128
-#: Undecided probability too small to be looked into, as a share of a word's own.
-_NEGLIGIBLE = math.log(1e-7)
 #: What the states that a search keeps may take.
 _MAX_STATE_BYTES = 96 * 2**20
 
@@ -64,6 +63,7 @@ class FoundWord(NamedTuple):
         text: with the white space before it.
         token_ids: its tokens.
         node: the last of them, in the tree.
+        parent: the node before it.
         logprob: of its tokens.
         end_logprob: that the word is over after them.
     """
@@ -71,6 +71,7 @@ class FoundWord(NamedTuple):
     text: str
     token_ids: tuple[int, ...]
     node: int
+    parent: int
     logprob: float
     end_logprob: float
 
@@ -122,9 +123,25 @@ class _Search:
             )
             for index, (beginning, view) in enumerate(zip(batch, views(grown), strict=True)):
                 self._take(first + index, beginning, view)
-        ranked = sorted(self._found, reverse=True)
-        words = [word for _, _, word in ranked]
+        words = [word for _, _, word in sorted(self._found, reverse=True)]
+        if self._query.whole and self._vocabulary.has_undecided:
+            words = yield from self._settle(words)
         return words
+
+    def _settle(self, words: list[FoundWord]) -> TreeWork[list[FoundWord]]:
+        """``words`` with what byte tokens left open about their ends."""
+        temperature = self._query.temperature
+        first = self._plan.num_nodes
+        grown = yield self._plan.growth(
+            [word.parent for word in words],
+            [word.token_ids[-1] for word in words],
+            looks=[end_look(self._vocabulary, temperature=temperature)] * len(words),
+            kept=True,
+        )
+        seen = [(first + index, view) for index, view in enumerate(views(grown))]
+        ends = yield from settle_ends(self._vocabulary, self._plan, seen, temperature)
+        settled = [word._replace(end_logprob=end) for word, end in zip(words, ends, strict=True)]
+        return sorted(settled, key=lambda word: -word.whole_logprob)
 
     @property
     def _bound(self) -> float:
@@ -152,7 +169,9 @@ class _Search:
             end_logprob = view.log_mass if self._query.whole else 0.0
             self._find(
                 beginning.data,
-                FoundWord("", beginning.token_ids, node, beginning.logprob, end_logprob),
+                FoundWord(
+                    "", beginning.token_ids, node, beginning.node, beginning.logprob, end_logprob
+                ),
             )
         if len(beginning.data) < _MAX_WORD_BYTES:
             self._branch(node, beginning, view)
