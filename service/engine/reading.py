@@ -21,7 +21,11 @@ class Group(NamedTuple):
 
 
 class PromptReader:
-    """The sequences that have prompt left to read, first come first."""
+    """The sequences that have prompt left to read, first come first.
+
+    Of sequences that have the same to read (the candidates of one prompt) only the first reads; the
+    others get its state at the end.
+    """
 
     def __init__(
         self, runtime: Runtime, slots: SlotStates, cache: StateCache, end_of_text_id: int
@@ -33,6 +37,7 @@ class PromptReader:
         _, state = runtime.step(ends, runtime.initial_state(1))
         self._initial_state: FloatArray = state[0].copy()
         self._reading: list[Sequence] = []
+        self._sharing: dict[tuple[bytes, bytes], list[Sequence]] = {}
 
     def begin(self, sequence: Sequence) -> bool:
         """Puts the state that reading starts from, out of the cache if there, into the slot.
@@ -50,16 +55,33 @@ class PromptReader:
         else:
             state = self._initial_state
         self._slots.set(sequence.slot, state)
-        if sequence.num_to_read > 0:
+        if sequence.num_to_read == 0:
+            sequence.end_reading()
+            return False
+        sharing = self._sharing.setdefault(_reading_of(sequence), [])
+        sharing.append(sequence)
+        if sharing[0] is sequence:
             self._reading.append(sequence)
-            return True
-        sequence.end_reading()
-        return False
+        else:
+            sequence.cached_tokens = sequence.num_read - sequence.start + sequence.num_to_read
+        return True
 
     def discard(self, sequence: Sequence) -> None:
-        """Forgets a sequence that has ended."""
+        """Forgets a sequence that has ended; another one that shares its reading takes over."""
+        if sequence.read_at is not None:
+            return
+        key = _reading_of(sequence)
+        sharing = self._sharing.get(key, [])
+        if sequence not in sharing:
+            return
+        sharing.remove(sequence)
         if sequence in self._reading:
-            self._reading.remove(sequence)
+            place = self._reading.index(sequence)
+            self._reading[place : place + 1] = sharing[:1]
+            if sharing:
+                self._hand_over(sequence, sharing[0])
+        if not sharing:
+            del self._sharing[key]
 
     def next_group(self, max_tokens: int) -> Group | None:
         """Which sequences read next, and how many tokens each: ``max_tokens`` in all at most.
@@ -88,15 +110,30 @@ class PromptReader:
         done = [sequence for sequence in sequences if sequence.num_to_read == 0]
         if done:
             self._reading = [sequence for sequence in self._reading if sequence.num_to_read > 0]
+        for reader in tuple(done):
+            for sequence in self._sharing.pop(_reading_of(reader))[1:]:
+                self._hand_over(reader, sequence)
+                done.append(sequence)
         for sequence in done:
             sequence.end_reading()
         return done
+
+    def _hand_over(self, reader: Sequence, sequence: Sequence) -> None:
+        """Gives ``sequence`` what ``reader`` has read so far."""
+        self._slots.set(sequence.slot, self._slots.get(reader.slot))
+        sequence.num_read = sequence.start + reader.num_read - reader.start
 
     def keep(self, sequence: Sequence, state: FloatArray) -> None:
         """Keeps ``state`` as the one after what the sequence has read so far."""
         self._cache.keep(
             sequence.origin, sequence.prompt[sequence.start : sequence.num_read], state
         )
+
+
+def _reading_of(sequence: Sequence) -> tuple[bytes, bytes]:
+    """All that the state at the end of the reading depends on."""
+    end = sequence.num_read + sequence.num_to_read
+    return sequence.origin, sequence.prompt[sequence.start : end].tobytes()
 
 
 def _longest_chunk(sequence: Sequence) -> int:

@@ -323,6 +323,52 @@ def test_a_prompt_seen_before_is_not_read_again(loop, runtime):
     assert loop.counters.cached_tokens_total == 278
 
 
+def test_candidates_of_one_prompt_share_its_reading(loop, runtime):
+    prompt = tuple(range(1, 31)) * 5
+    jobs = [
+        Job(
+            job_id=str(j),
+            prompt_token_ids=prompt,
+            max_tokens=3,
+            logprobs=1,
+            sampling=SamplingParams(candidate=j, logit_bias={5: -100}),
+        )
+        for j in range(4)
+    ]
+    alone = {
+        job.job_id: run(EngineLoop(FakeRuntime(script=SCRIPT), end_of_text_id=END), job)
+        for job in jobs
+    }
+    before = runtime.rows_read
+    together = run(loop, *jobs)
+    assert runtime.rows_read - before == 149 + 4 * 3
+    assert [together[str(j)][0].cached_tokens for j in range(4)] == [0, 149, 149, 149]
+    for job_id, events in together.items():
+        assert tokens_of(events) == tokens_of(alone[job_id][job_id])
+        assert (logprobs_of(events) == logprobs_of(alone[job_id][job_id])).all()
+
+
+@pytest.mark.parametrize("way", ["cancelled", "failed"])
+def test_when_the_one_that_reads_ends_early_another_takes_over(way, loop, runtime, caplog):
+    prompt = tuple(range(1, 31)) * 40
+    jobs = [
+        Job(job_id=str(j), prompt_token_ids=prompt, max_tokens=0, return_state=True)
+        for j in range(3)
+    ]
+    loop.submit("w", jobs)
+    loop.step()
+    before = runtime.rows_read
+    if way == "cancelled":
+        loop.cancel("w", ["0"])
+    else:
+        runtime.failures = 1
+    with caplog.at_level(logging.CRITICAL, "service.engine.loop"):
+        events = finish(loop)
+    assert events["0"][-1].finish_reason == ("cancelled" if way == "cancelled" else "error")
+    assert events["1"][-1].state == events["2"][-1].state == expected_state(runtime, prompt)
+    assert runtime.rows_read - before <= 1200 - 512 + 1201
+
+
 def test_penalties_know_the_prompt_and_what_was_generated():
     runtime = FakeRuntime(script=(5,) * 30)
     loop = EngineLoop(runtime, end_of_text_id=END)
