@@ -5,6 +5,7 @@ states or order shows, and on a real one (small, random weights, NumPy).
 """
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -151,6 +152,10 @@ def test_a_job_gives_the_same_alone_and_under_any_load(make_runtime, seed):
     rng = random.Random(seed)
     stems = [[rng.randrange(VOCAB_SIZE) for _ in range(150)] for _ in range(2)]
     jobs = [random_job(rng, f"job {number}", stems) for number in range(30)]
+    for number in range(5):  # further candidates of some prompts, whose reading is shared
+        job = rng.choice(jobs)
+        other = replace(job.sampling, candidate=7)
+        jobs.append(replace(job, job_id=f"candidate {number}", sampling=other))
     runtime = make_runtime()
     alone = {job.job_id: run_alone(runtime, job) for job in jobs}
 
@@ -189,8 +194,8 @@ def test_every_job_ends_exactly_once_whatever_happens(seed, caplog):
         open_jobs = [job_id for job_id in open_jobs if job_id not in dropped]
         if action < 0.5:
             job = random_job(rng, f"job {number}", stems)
-            late = {name: now[0] + rng.expovariate(0.1) for name in ("deadline", "queue_deadline")}
-            job = Job(**{**{f: getattr(job, f) for f in Job.__dataclass_fields__}, **late})
+            deadline = now[0] + rng.expovariate(0.1)
+            job = replace(job, deadline=deadline, queue_deadline=now[0] + rng.expovariate(0.1))
             fits = len(open_jobs) < 4 + 9
             owner = rng.choice("xyz")
             assert loop.submit(owner, [job]) == fits
