@@ -16,12 +16,15 @@ from service.api.explain import explain_blueprint
 from service.api.fill import fill_blueprint
 from service.api.health import health_blueprint
 from service.api.json_answer import json_answer
+from service.api.metrics import metrics_blueprint
 from service.api.models import models_blueprint
 from service.api.next_tokens import next_blueprint
 from service.api.score import score_blueprint
 from service.api.tokenizer import tokenizer_blueprint
 from service.errors import ApiError
 from service.front import Front
+from service.front_door import guard
+from service.metrics import count_refusal
 from service.peer import ClientGoneError
 
 logger = logging.getLogger(__name__)
@@ -36,6 +39,7 @@ def create_app(front: Front) -> Flask:
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     app.before_request(_name_request)
+    guard(app, front)
     app.after_request(partial(_add_headers, front))
     app.register_error_handler(ApiError, _answer_api_error)
     app.register_error_handler(ClientGoneError, _answer_nobody)
@@ -51,6 +55,7 @@ def create_app(front: Front) -> Flask:
         tokenizer_blueprint,
         models_blueprint,
         health_blueprint,
+        metrics_blueprint,
     ):
         app.register_blueprint(blueprint(front))
     return app
@@ -74,6 +79,7 @@ def _add_headers(front: Front, response: Response) -> Response:
 def _answer_api_error(error: ApiError) -> Response:
     if request.path.startswith("/v1/"):
         logger.info("%s refused: %d %s", g.request_id, error.status, error.code)
+    count_refusal(error)
     response = json_answer(error.body(), error.status)
     response.headers.update(error.headers)
     return response

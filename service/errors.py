@@ -17,7 +17,10 @@ from typing import Any
 from model.errors import ForetokenError
 
 INVALID_REQUEST = "invalid_request_error"
+AUTHENTICATION = "authentication_error"
+PERMISSION = "permission_error"
 CONFLICT = "conflict_error"
+RATE_LIMIT = "rate_limit_error"
 SERVER_ERROR = "server_error"
 
 
@@ -42,15 +45,21 @@ ERROR_KINDS: Mapping[str, ErrorKind] = MappingProxyType(
         "context_length_exceeded": ErrorKind(400, INVALID_REQUEST),
         "too_many_prompts": ErrorKind(400, INVALID_REQUEST),
         "too_many_sequences": ErrorKind(400, INVALID_REQUEST),
+        "invalid_api_key": ErrorKind(401, AUTHENTICATION),
+        "insufficient_permissions": ErrorKind(403, PERMISSION),
+        "admin_disabled": ErrorKind(403, PERMISSION),
         "model_not_found": ErrorKind(404, INVALID_REQUEST),
         "unknown_url": ErrorKind(404, INVALID_REQUEST),
         "method_not_allowed": ErrorKind(405, INVALID_REQUEST),
         "stale_state": ErrorKind(409, CONFLICT),
+        "reload_in_progress": ErrorKind(409, CONFLICT),
         "request_too_large": ErrorKind(413, INVALID_REQUEST),
         "unsupported_media_type": ErrorKind(415, INVALID_REQUEST),
         "invalid_state": ErrorKind(422, INVALID_REQUEST),
         "state_expired": ErrorKind(422, INVALID_REQUEST),
         "state_model_mismatch": ErrorKind(422, INVALID_REQUEST),
+        "model_load_failed": ErrorKind(422, INVALID_REQUEST),
+        "rate_limit_exceeded": ErrorKind(429, RATE_LIMIT),
         "internal_error": ErrorKind(500, SERVER_ERROR),
         "overloaded": ErrorKind(503, SERVER_ERROR),
         "queue_timeout": ErrorKind(503, SERVER_ERROR),

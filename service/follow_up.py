@@ -9,6 +9,7 @@ from service.engine.request import Event, Job
 from service.errors import ApiError
 from service.job_events import PEER_CHECK_SECONDS, engine_errors_as_api_errors, read_events
 from service.peer import ClientGoneError, Peer
+from service.request_record import current_record
 from service.served_model import ServedModel
 
 
@@ -37,5 +38,6 @@ def run_follow_up(model: ServedModel, jobs: Sequence[Job], peer: Peer) -> Iterat
             raise ApiError("request_timeout", "the request took too long")
         yield []
         if peer.gone():
+            current_record().client_gone = True
             raise ClientGoneError("the client closed its connection")
         time.sleep(PEER_CHECK_SECONDS)

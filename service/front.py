@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from service.api_keys import ApiKeys
 from service.errors import ApiError
+from service.rate_limits import RateLimits
 from service.recurrent_state import StateCodec
 from service.served_model import ServedModels
 from service.settings import Settings
@@ -23,6 +25,16 @@ class Front:
     settings: Settings
     models: ServedModels
     draining: Callable[[], bool]
+
+    @cached_property
+    def api_keys(self) -> ApiKeys:
+        """Who may ask for what."""
+        return ApiKeys(self.settings)
+
+    @cached_property
+    def rate_limits(self) -> RateLimits:
+        """How much each client may ask for."""
+        return RateLimits(self.settings)
 
     @cached_property
     def state_codec(self) -> StateCodec:

@@ -17,6 +17,7 @@ from service.engine.request import Event, Finished
 from service.engine_client import JobStream
 from service.errors import ApiError
 from service.peer import ClientGoneError, Peer
+from service.request_record import current_record
 
 #: How often a waiting thread looks whether its client is still there.
 PEER_CHECK_SECONDS = 0.3
@@ -55,11 +56,14 @@ def read_events(stream: JobStream, peer: Peer) -> Iterator[list[Event]]:
         ClientGoneError: the client closed its connection.
     """
     next_check = time.monotonic() + PEER_CHECK_SECONDS
+    record = current_record()
     while not stream.done:
         with engine_errors_as_api_errors():
             events = stream.next_events(PEER_CHECK_SECONDS)
+        record.note_events(events)
         if time.monotonic() >= next_check:
             if peer.gone():
+                record.client_gone = True
                 raise ClientGoneError("the client closed its connection")
             next_check = time.monotonic() + PEER_CHECK_SECONDS
         yield events

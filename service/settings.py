@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -40,6 +41,18 @@ PUBLISHED_LIMITS = (
 
 #: A secret shorter than this may be guessed.
 MIN_KEY_CHARACTERS = 32
+
+#: What can stand in an ``Authorization`` header.
+_KEY = re.compile(r"[!-+\--~]+")
+
+#: What a setting must be, where its type and bounds do not say so.
+_BOUNDS = {
+    "api_keys": "keys of visible ASCII characters, with commas between",
+    "admin_key": "a key of visible ASCII characters",
+    "rate_limit_storage": "memory:// or the URL of a Redis server, such as redis://localhost:6379",
+    "state_keys": f"a secret of at least {MIN_KEY_CHARACTERS} characters, "
+    "or two with a comma between",
+}
 
 _PROJECT_DIRECTORY = Path(__file__).resolve().parent.parent
 
@@ -98,6 +111,27 @@ class Settings(BaseModel):
     drain_timeout_s: float = Field(
         default=30.0, ge=0, le=86_400, description="time running work gets at shutdown, in seconds"
     )
+    api_keys: SecretStr | None = Field(
+        default=None,
+        description="keys that requests must show, with commas between; none: all are accepted",
+    )
+    admin_key: SecretStr | None = Field(
+        default=None, description="the key of /admin; none: there is no administration over HTTP"
+    )
+    metrics_access: Literal["open", "key", "admin"] = Field(
+        default="open", description="who may read /metrics: all, API keys, or the admin key"
+    )
+    requests_per_minute: int = Field(
+        default=0, ge=0, le=1_000_000_000, description="requests of each client; 0: no limit"
+    )
+    tokens_per_minute: int = Field(
+        default=0, ge=0, le=1_000_000_000_000, description="tokens of each client; 0: no limit"
+    )
+    rate_limit_storage: str = Field(
+        default="memory://",
+        pattern=r"^(memory|rediss?|redis\+(sentinel|cluster|unix))://",
+        description="where rates are counted: memory://, of each worker, or redis://host:port",
+    )
     state_keys: SecretStr | None = Field(
         default=None,
         description="secret that signs states, and a comma and the previous one while it is being "
@@ -109,6 +143,15 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe messages to log"
     )
+
+    @field_validator("api_keys", "admin_key")
+    @classmethod
+    def _check_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value().strip():
+            return None
+        if not all(_KEY.fullmatch(key) for key in split_keys(value)):
+            raise ValueError("an empty key, or one with characters that no header can carry")
+        return value
 
     @field_validator("state_keys")
     @classmethod
@@ -206,7 +249,7 @@ def _describe(error: ValidationError, sources: Mapping[str, str]) -> str:
     problems = []
     for item in error.errors(include_url=False):
         name = str(item["loc"][0])
-        bound = bound_of(Settings.model_fields[name])
+        bound = _BOUNDS.get(name) or bound_of(Settings.model_fields[name])
         value = "not usable" if _is_secret(Settings.model_fields[name]) else repr(item["input"])
         problems.append(f"{sources.get(name, name)} is {value}; it must be {bound}")
     return "; ".join(problems)
@@ -214,10 +257,6 @@ def _describe(error: ValidationError, sources: Mapping[str, str]) -> str:
 
 def bound_of(field: FieldInfo) -> str:
     """A setting's type and bounds in words: ``a whole number from 1 to 64``."""
-    if _is_secret(field):
-        return (
-            f"a secret of at least {MIN_KEY_CHARACTERS} characters, or two with a comma between"
-        )
     choices = get_args(field.annotation)
     if choices:
         return "one of " + ", ".join(choices)

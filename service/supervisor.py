@@ -24,6 +24,7 @@ from pydantic import SecretStr
 from model.bundle.load import Bundle
 from model.errors import ConfigurationError
 from service.child_process import ChildProcess
+from service.metrics_directory import count_into
 from service.settings import Settings
 from service.shared_flags import SharedFlags
 
@@ -139,6 +140,7 @@ class Supervisor:
         self, models: Sequence[tuple[Bundle, Sequence[str]]], runtime_directory: Path
     ) -> Callable[[], None]:
         def run() -> None:
+            count_into(runtime_directory / "metrics")
             from service.http_server import HttpServer  # noqa: PLC0415  not in the supervisor
 
             HttpServer(self._settings, models, self._listener, self._flags, runtime_directory).run()

@@ -21,6 +21,7 @@ from service.job_events import engine_errors_as_api_errors, read_events
 from service.peer import ClientGoneError, Peer
 from service.prompts import PromptOptions, prepare_prompts
 from service.protocol.completions import CompletionRequest
+from service.request_record import current_record
 from service.request_states import open_states, request_states
 from service.served_model import ServedModel
 
@@ -58,6 +59,7 @@ class _Work:
         self._stream = stream
         self._events = read_events(stream, peer)
         self._request_id: str = g.request_id
+        self._record = current_record()
 
     def wait_for_place(self) -> None:
         """Waits until the first job has left the queue, or ended.
@@ -103,6 +105,8 @@ class _Work:
     def close(self) -> None:
         """Cancels what still runs."""
         self._stream.close()
+        usage = self.run.usage()
+        self._record.note_usage(usage.prompt_tokens, usage.completion_tokens)
 
     def _take(self, events: Sequence[Event]) -> None:
         done = self.run.take(events)

@@ -23,6 +23,7 @@ from service.protocol.explain import (
     ExplainRequest,
     ExplainTarget,
 )
+from service.request_record import current_record
 from service.served_model import ServedModel
 from service.token_logprobs import LOWEST_LOGPROB
 from service.tree_run import run_trees
@@ -55,6 +56,7 @@ def explain_blueprint(front: Front) -> Blueprint:
         num_shared = shared_start(prompt.token_ids, units)
         result = runner.run(prompt.token_ids[:num_shared], work)
         total = len(prompt.token_ids)
+        current_record().note_usage(total, 0)
         answer = ExplainAnswer(
             id=runner.answer_id,
             object="explanation",

@@ -15,6 +15,7 @@ from service.peer import Peer
 from service.prompts import PromptOptions, prepare_prompts
 from service.protocol.completions import Usage
 from service.protocol.fill import FillAnswer, FillEntry, FillRequest
+from service.request_record import current_record
 from service.served_model import ServedModel
 from service.token_logprobs import LOWEST_LOGPROB
 from service.tree_run import run_trees
@@ -49,6 +50,7 @@ def fill_blueprint(front: Front) -> Blueprint:
         (result,) = run_trees(model, [job], [work], Peer(request.environ))
         words = result.value
         total = len(left) + len(right)
+        current_record().note_usage(total, 0)
         answer = FillAnswer(
             id=answer_id,
             object="fill",

@@ -19,6 +19,7 @@ from service.prompts import PreparedPrompt, PromptOptions, prepare_prompts
 from service.protocol.completions import Usage
 from service.protocol.score import ScoreAnswer, ScoreData, ScoreLogprobs, ScoreRequest
 from service.recurrent_state import Snapshot
+from service.request_record import current_record
 from service.request_states import RequestStates, open_states, request_states, snapshot_after
 from service.served_model import ServedModel
 from service.token_logprobs import LOWEST_LOGPROB, TokenLogprobs
@@ -41,6 +42,7 @@ def score_blueprint(front: Front) -> Blueprint:
         jobs = [_job(model, body, text, f"{answer_id}-{i}") for i, text in enumerate(texts)]
         results = run_jobs(model, jobs, Peer(request.environ))
         total = sum(len(job.prompt_token_ids) for job in jobs)
+        current_record().note_usage(total, 0)
         answer = ScoreAnswer(
             id=answer_id,
             object="score",
