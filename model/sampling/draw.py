@@ -20,14 +20,10 @@ from model.sampling.ranking import NUM_GROUPS, IdArray, kth_largest_bound, ranke
 from model.state import FloatArray
 
 #: A bold threshold to pick candidates by: tokens of at least this share of the probability to be
-#: cut off. Whether they suffice is checked. Tokens of at least 1 / vocabulary of it always do: the
-#: others, fewer than there are, do not even make up together what is to be cut off.
-_BOLD_SHARE = 1 / 256
+#: cut off. They mostly suffice, which is checked.
+_BOLD_SHARE = 1 / 64
 
-#: The bold threshold is worth trying where one token has at least this much of the probability.
-_PEAK = 1 / 3
-
-#: Elsewhere every so many-th weight tells about where the threshold lies.
+#: Where they do not, every so many-th weight tells about where the threshold lies.
 _SAMPLE_STRIDE = 16
 
 #: Weights below this (a share of 1e-38 of the largest) count as 0.
@@ -52,15 +48,20 @@ def draw_nucleus(weights: FloatArray, sums: FloatArray, draw: float, params: Sam
     """A token drawn from what ``top_p`` and ``min_p`` leave; arguments as ``draw_from_all``."""
     total = float(sums.sum())
     mass = params.top_p * total
-    cut_off = (1.0 - params.top_p) * total
     least = max(params.min_p, _SMALLEST)
-    for floor in _floors(weights, total, cut_off):
-        token_ids = (weights >= np.float32(max(floor, least))).nonzero()[0]
+    for threshold in _floors(weights, (1.0 - params.top_p) * total):
+        floor = max(threshold, least)
+        token_ids = (weights >= np.float32(floor)).nonzero()[0]
         kept = weights[token_ids]
-        if floor <= least or float(kept.sum()) >= mass:
+        ascending = np.sort(kept)
+        cumulative = _running_sums(ascending[::-1])
+        if floor == least or float(cumulative[-1]) >= mass:
+            place = _place_in_nucleus(ascending[::-1], cumulative, draw, params, mass)
             break
-    ascending = np.sort(kept)
-    place = _place_in_nucleus(ascending[::-1], draw, params, mass)
+        if params.min_p == 0.0:
+            place = _place_before_the_cut(cumulative, draw, mass, floor)
+            if place < len(kept):
+                break
     weight = ascending[len(kept) - 1 - place]
     earlier_ties = place - (len(kept) - int(ascending.searchsorted(weight, "right")))
     return int(token_ids[(kept == weight).nonzero()[0][earlier_ties]])
@@ -122,15 +123,31 @@ def draw_typical(
     return _draw_ranked(token_ids, kept, draw, params, mass)
 
 
-def _floors(weights: FloatArray, total: float, cut_off: float) -> Iterator[float]:
-    """Thresholds to try, falling; the tokens at or above the last make up the mass in any case."""
-    if total * _PEAK < 1.0:
-        yield cut_off * _BOLD_SHARE
+def _floors(weights: FloatArray, cut_off: float) -> Iterator[float]:
+    """Thresholds to try, falling. ``cut_off`` is the weight that ``top_p`` leaves out."""
+    yield min(cut_off * _BOLD_SHARE, 1.0)
     # About the weight below which all weights together make up nine tenths of what is cut off.
     sample = np.sort(weights[::_SAMPLE_STRIDE])
     place = int(sample.cumsum().searchsorted(0.9 * cut_off / _SAMPLE_STRIDE))
     yield float(sample[min(place, len(sample) - 1)])
+    # Tokens below this, fewer than there are, do not even make up together what is cut off.
     yield min(cut_off / len(weights), 1.0)
+    yield 0.0
+
+
+def _place_before_the_cut(
+    cumulative: NDArray[np.float64], draw: float, mass: float, floor: float
+) -> int:
+    """Where the draw falls among the largest weights, if that is sure before the cut is known.
+
+    What is left weighs at least ``mass``, and less than that and the weight at the cut together,
+    which is below ``floor``. Mostly the draw falls on the same place for both.
+
+    Returns:
+        The place; or, if it is not sure, the number of weights.
+    """
+    lowest, highest = cumulative.searchsorted((draw * mass, draw * (mass + floor)), "right")
+    return int(lowest) if lowest == highest else len(cumulative)
 
 
 def _typical(scores: FloatArray, weights: FloatArray, typical_p: float) -> IdArray:
@@ -169,12 +186,18 @@ def _draw_ranked(
         params: how far to go.
         mass: the weight at which ``top_p`` stops.
     """
-    return int(token_ids[_place_in_nucleus(weights, draw, params, mass)])
-
-
-def _place_in_nucleus(weights: FloatArray, draw: float, params: SamplingParams, mass: float) -> int:
-    """Which of ``weights``, descending, is drawn from what ``top_p`` and ``min_p`` leave."""
     cumulative = _running_sums(weights)
+    return int(token_ids[_place_in_nucleus(weights, cumulative, draw, params, mass)])
+
+
+def _place_in_nucleus(
+    weights: FloatArray,
+    cumulative: NDArray[np.float64],
+    draw: float,
+    params: SamplingParams,
+    mass: float,
+) -> int:
+    """Which of ``weights``, descending, is drawn from what ``top_p`` and ``min_p`` leave."""
     num_kept = len(weights)
     if params.top_p < 1.0:
         num_kept = min(num_kept, int(cumulative.searchsorted(mass)) + 1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import signal
-import sys
 from types import FrameType
 
 from model.bundle.load import Bundle
@@ -38,7 +37,7 @@ def run_engine(bundle: Bundle, address: str, settings: Settings) -> int:
         runtime = LiteRTRuntime(bundle.network_path, bundle.config, settings.engine_threads)
         difference = run_self_check(runtime, bundle.manifest.self_check)
     except ForetokenError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        logger.error("the engine cannot start: %s", error)
         return 2
     logger.info("%s answers as recorded, to %.2g", bundle.directory, difference)
     loop = EngineLoop(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from model.sampling import NO_TOKEN, SamplingParams, SamplingPlan, TokenCounts, sample, sample_batch
+from model.sampling.random_numbers import stream_keys, uniform
 
 
 def plain_distribution(logits, params, prompt=(), generated=(), banned=()):
@@ -158,6 +159,26 @@ def test_frequencies_by_chi_squared(filters):
     observed, theory = observed[theory > 0], theory[theory > 0]
     assert stats.chisquare(observed, theory * observed.sum() / theory.sum()).pvalue > 1e-4
     assert not drawn[expected == 0].any()
+
+
+@pytest.mark.parametrize("top_p", [0.0, 0.3, 0.8, 0.95, 0.999])
+@pytest.mark.parametrize("steepness", [0.0, 0.5, 1.0, 1.4, 2.0])
+def test_top_p_draws_by_the_running_sum_of_all_sorted(top_p, steepness):
+    """However few candidates are looked at, the token is the one a full sort would have given."""
+    random = np.random.default_rng(0)
+    values = -steepness * np.log(np.arange(1, 4001)) + random.normal(0, 0.3, 4000)
+    logits = random.permutation(values).astype(np.float32)
+    params = SamplingParams(top_p=top_p, seed=3)
+    count = 300
+    drawn = draw_many(logits, params, count)
+    order = np.argsort(-logits, kind="stable")
+    weights = np.exp(logits[order].astype(np.float64) - logits.max())
+    cumulative = np.cumsum(weights)
+    mass = cumulative[int((cumulative < top_p * cumulative[-1]).sum())]
+    draws = np.array([uniform(stream_keys(3, j), 0) for j in range(count)])
+    expected = order[(cumulative <= draws[:, None] * mass).sum(axis=1)]
+    # Rounding decides where a draw falls between two tokens, and nowhere else.
+    assert (drawn != expected).sum() <= (3 if top_p else 0)
 
 
 def test_two_sequences_of_one_seed_are_independent():
