@@ -115,6 +115,29 @@ def test_going_on_equals_sending_the_whole(server, kind, finish):
                 assert resumed["logprobs"][name] == expected
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_after_any_cut(server, kind):
+    """Every cut of a text with characters of one to four bytes, all in one request."""
+    token_ids = tokenize(server, kind, TEXTS[1])
+    cuts = range(len(token_ids) + 1)
+    fields = {"model": kind, "seed": 6, "max_tokens": 4, "logprobs": 2, "return_state": True}
+    reading = {"model": kind, "max_tokens": 0, "return_state": True}
+    heads = post(server, "/v1/completions", **reading, prompt=[token_ids[:cut] for cut in cuts])[
+        "choices"
+    ]
+    resumed = post(
+        server, "/v1/completions", **fields,
+        prompt=[token_ids[cut:] for cut in cuts],
+        state=[head["state"] for head in heads],
+    )["choices"]  # fmt: skip
+    whole = complete(server, **fields, prompt=[token_ids])
+    for cut, head, choice in zip(cuts, heads, resumed, strict=True):
+        assert head["state_tokens"] == cut
+        assert choice["logprobs"] == whole["logprobs"]
+        assert choice["text"] == whole["text"]
+        assert content(choice["state"]) == content(whole["state"])
+
+
 def test_the_first_token_after_a_state_is_scored(server):
     state = read(server, [])
     scored = complete(server, prompt="One day", echo=True, logprobs=0, max_tokens=0, state=state)
