@@ -19,6 +19,7 @@ from service.api.json_answer import json_answer
 from service.api.metrics import metrics_blueprint
 from service.api.models import models_blueprint
 from service.api.next_tokens import next_blueprint
+from service.api.reference import reference_blueprint
 from service.api.score import score_blueprint
 from service.api.tokenizer import tokenizer_blueprint
 from service.errors import ApiError
@@ -56,6 +57,7 @@ def create_app(front: Front) -> Flask:
         models_blueprint,
         health_blueprint,
         metrics_blueprint,
+        reference_blueprint,
     ):
         app.register_blueprint(blueprint(front))
     return app

@@ -15,7 +15,8 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <title>Foretoken</title>
 <h1>Foretoken</h1>
-<p>Text completions from the model <b>{name}</b>.</p>
+<p>Text completions from the model <b>{name}</b>. How to ask for them:
+<a href="/docs">/docs</a>.</p>
 <ul>
 {endpoints}
 </ul>

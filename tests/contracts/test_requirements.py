@@ -54,6 +54,7 @@ def imported(*places: str, without: str = " ") -> set[str]:
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 roots.add(node.module.split(".")[0])
     roots -= OWN | set(sys.stdlib_module_names)
+    roots -= {path.stem for path in (ROOT / "tests").rglob("*.py")}
     names = {canonicalize_name(known[root][0]) for root in roots}
     return {COMES_WITH.get(name, name) for name in names}
 

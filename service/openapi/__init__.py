@@ -1,0 +1,1 @@
+"""The OpenAPI document: which operations there are, and how they are described."""
