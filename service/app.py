@@ -10,6 +10,7 @@ from functools import partial
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
+from service.api.admin import admin_blueprint
 from service.api.completions import completions_blueprint
 from service.api.embeddings import embeddings_blueprint
 from service.api.explain import explain_blueprint
@@ -58,6 +59,7 @@ def create_app(front: Front) -> Flask:
         health_blueprint,
         metrics_blueprint,
         reference_blueprint,
+        admin_blueprint,
     ):
         app.register_blueprint(blueprint(front))
     return app

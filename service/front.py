@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from service.api_keys import ApiKeys
 from service.errors import ApiError
@@ -20,11 +21,15 @@ class Front:
 
     Attributes:
         draining: tells whether the service is shutting down and takes nothing new.
+        follow_reloads: has ``models`` be what is served now.
+        runtime_directory: where the supervisor takes orders.
     """
 
     settings: Settings
     models: ServedModels
     draining: Callable[[], bool]
+    follow_reloads: Callable[[], None]
+    runtime_directory: Path
 
     @cached_property
     def api_keys(self) -> ApiKeys:

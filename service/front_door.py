@@ -26,6 +26,7 @@ def guard(app: Flask, front: Front) -> None:
 
     def enter() -> None:
         g.record = begin_record(_endpoint(request.url_rule))
+        front.follow_reloads()
         g.client = client_name(None, request.remote_addr)
         if request.url_rule is None:
             return  # the refusal of path or method comes next

@@ -16,11 +16,13 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.workers.base import Worker
 
-from model.bundle.load import Bundle
+from model.bundle.load import Bundle, load_bundle
 from service.app import create_app
 from service.child_process import die_with_parent, name_process
 from service.front import Front
 from service.http_worker import HttpWorker
+from service.model_switch import ModelSwitch
+from service.model_table import read_table
 from service.served_model import ServedModel, ServedModels
 from service.settings import Settings
 from service.shared_flags import SharedFlags
@@ -78,11 +80,32 @@ class HttpServer(BaseApplication):  # type: ignore[misc]  # untyped library
 
     def load(self) -> Callable[..., Iterable[bytes]]:
         """The application; called once in every worker."""
-        models = [
-            ServedModel(bundle, addresses, self._settings) for bundle, addresses in self._models
-        ]
-        front = Front(self._settings, ServedModels(models), self._flags.draining)
+        generation, bundles = self._served_now()
+        models = ServedModels(
+            [ServedModel(bundle, addresses, self._settings) for bundle, addresses in bundles]
+        )
+        switch = ModelSwitch(
+            models,
+            self._settings,
+            self._flags,
+            worker=self._worker,
+            runtime_directory=self._runtime_directory,
+            generation=generation,
+        )
+        switch.start()
+        front = Front(
+            self._settings, models, self._flags.draining, switch.follow, self._runtime_directory
+        )
         return _CountedApp(create_app(front), partial(self._flags.add_active, self._worker))
+
+    def _served_now(self) -> tuple[int, Sequence[tuple[Bundle, Sequence[str]]]]:
+        """What is served, and since which generation: as at the start, or after reloads."""
+        table = read_table(self._runtime_directory)
+        if table is None or table.generation > self._flags.current_models() == 1:
+            return 1, self._models
+        return table.generation, [
+            (load_bundle(Path(entry.directory)), entry.addresses) for entry in table.models
+        ]
 
     def _after_fork(self, arbiter: object, worker: Worker) -> None:
         die_with_parent()

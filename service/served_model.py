@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -25,6 +26,9 @@ class ServedModel:
     """One model: what is known of it, its tokenizer and its engines.
 
     To be made once per process, after a fork: it calls the engines.
+
+    Attributes:
+        num_users: requests that still need its engines.
     """
 
     def __init__(self, bundle: Bundle, addresses: Sequence[str], settings: Settings) -> None:
@@ -37,6 +41,7 @@ class ServedModel:
         self.settings = settings
         self.tokenizer = Tokenizer.load(bundle.tokenizer_path)
         self.engines = EngineClient(addresses)
+        self.num_users = 0
         self._was_ready = False
 
     @property
@@ -139,7 +144,28 @@ class ServedModels:
 
     def __init__(self, models: Sequence[ServedModel]) -> None:
         self._models = {model.id: model for model in models}
+        self._lock = threading.Lock()
         self.default = models[0]
+
+    def replace(self, models: Sequence[ServedModel]) -> list[ServedModel]:
+        """From now on these are served; returns those that are not any more."""
+        with self._lock:
+            gone = [model for model in self._models.values() if model not in models]
+            self._models = {model.id: model for model in models}
+            self.default = models[0]
+            return gone
+
+    def borrow(self, name: object) -> ServedModel:
+        """As ``find``; the model's engines stay until it is given back."""
+        with self._lock:
+            model = self.find(name)
+            model.num_users += 1
+            return model
+
+    def give_back(self, model: ServedModel) -> None:
+        """What was borrowed is not needed any more."""
+        with self._lock:
+            model.num_users -= 1
 
     def __iter__(self) -> Iterator[ServedModel]:
         return iter(self._models.values())

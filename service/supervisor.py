@@ -23,62 +23,20 @@ from pydantic import SecretStr
 
 from model.bundle.load import Bundle
 from model.errors import ConfigurationError
-from service.child_process import ChildProcess
+from service.engine_group import EngineGroup, start_engines
+from service.kept_process import SUPERVISOR_SIGNALS, KeptProcess
 from service.metrics_directory import count_into
+from service.reloader import Reloader
 from service.settings import Settings
 from service.shared_flags import SharedFlags
 
 logger = logging.getLogger(__name__)
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
-_FIRST_BACKOFF_SECONDS = 0.1
-_LONGEST_BACKOFF_SECONDS = 5.0
-#: A process that ran for so long has recovered: the next restart is prompt again.
-_RECOVERED_SECONDS = 10.0
 _TICK_SECONDS = 0.25
-_STARTING_TICK_SECONDS = 0.02
+_BUSY_TICK_SECONDS = 0.02
 _KILL_AFTER_SECONDS = 5.0
 #: How long a client may neither send the rest of its request nor take any of its answer.
 _STALLED = struct.pack("@ll", 30, 0)
-
-
-class _Kept:
-    """A process that is started again whenever it ends, ever more slowly while it keeps failing."""
-
-    def __init__(self, name: str, target: Callable[[], int | None]) -> None:
-        self._name = name
-        self._target = target
-        self._backoff_seconds = _FIRST_BACKOFF_SECONDS
-        self._started_at = 0.0
-        self._restart_at: float | None = None
-        self.num_starts = 0
-        self.start()
-
-    def start(self) -> None:
-        self._started_at = time.monotonic()
-        self._restart_at = None
-        self.num_starts += 1
-        self.process = ChildProcess(self._name, self._target, _SIGNALS)
-
-    def keep(self) -> None:
-        """Looks after the process; starts it again when it is time."""
-        now = time.monotonic()
-        if self.process.poll() is None:
-            return
-        if self._restart_at is None:
-            if now - self._started_at > _RECOVERED_SECONDS:
-                self._backoff_seconds = _FIRST_BACKOFF_SECONDS
-            self._restart_at = now + self._backoff_seconds
-            logger.error(
-                "%s (process %d) ended with %d; starting it again in %.1f s",
-                self._name,
-                self.process.pid,
-                self.process.exit_code,
-                self._backoff_seconds,
-            )
-            self._backoff_seconds = min(2 * self._backoff_seconds, _LONGEST_BACKOFF_SECONDS)
-        if now >= self._restart_at:
-            self.start()
 
 
 class Supervisor:
@@ -94,8 +52,8 @@ class Supervisor:
         self._bundles = bundles
         self._flags = SharedFlags()
         self._listener = _listen(settings)
-        self._engines: list[_Kept] = []
-        self._http: _Kept | None = None
+        self._reloader: Reloader | None = None
+        self._http: KeptProcess | None = None
 
     @property
     def port(self) -> int:
@@ -110,7 +68,7 @@ class Supervisor:
 
         Returns the exit code.
         """
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, SUPERVISOR_SIGNALS)
         _raise_file_limit()
         runtime_directory = Path(tempfile.mkdtemp(prefix="foretoken-"))
         try:
@@ -124,21 +82,18 @@ class Supervisor:
             shutil.rmtree(runtime_directory, ignore_errors=True)
 
     def _start(self, runtime_directory: Path) -> None:
-        models = []
-        for number, bundle in enumerate(self._bundles):
-            addresses = [
-                f"ipc://{runtime_directory}/engine-{number}-{engine}"
-                for engine in range(self._settings.engines)
-            ]
-            models.append((bundle, addresses))
-            for address in addresses:
-                name = f"engine {bundle.manifest.name}"
-                self._engines.append(_Kept(name, _engine_target(bundle, address, self._settings)))
-        self._http = _Kept("HTTP server", self._http_target(models, runtime_directory))
+        groups = [
+            start_engines(bundle, runtime_directory / f"engine-{number}", self._settings)
+            for number, bundle in enumerate(self._bundles)
+        ]
+        self._reloader = Reloader(self._settings, self._flags, runtime_directory, groups)
+        self._http = KeptProcess("HTTP server", self._http_target(groups, runtime_directory))
 
     def _http_target(
-        self, models: Sequence[tuple[Bundle, Sequence[str]]], runtime_directory: Path
+        self, groups: Sequence[EngineGroup], runtime_directory: Path
     ) -> Callable[[], None]:
+        models = [(group.bundle, group.addresses) for group in groups]
+
         def run() -> None:
             count_into(runtime_directory / "metrics")
             from service.http_server import HttpServer  # noqa: PLC0415  not in the supervisor
@@ -151,19 +106,24 @@ class Supervisor:
         """Keeps everything running until a signal asks to stop; False: it cannot start."""
         ready = False
         while True:
-            info = signal.sigtimedwait(_SIGNALS, _TICK_SECONDS if ready else _STARTING_TICK_SECONDS)
+            busy = not ready or (self._reloader is not None and self._reloader.busy)
+            tick_seconds = _BUSY_TICK_SECONDS if busy else _TICK_SECONDS
+            info = signal.sigtimedwait(SUPERVISOR_SIGNALS, tick_seconds)
             if info is not None and info.si_signo != signal.SIGCHLD:
                 return True
             if not ready and self._failed_to_start():
                 return False
             for kept in self._kept():
                 kept.keep()
+            if ready and self._reloader is not None:
+                self._reloader.tick()
             if not ready and self._answers():
                 ready = True
                 when_ready()
 
-    def _kept(self) -> list[_Kept]:
-        return self._engines + ([self._http] if self._http is not None else [])
+    def _kept(self) -> list[KeptProcess]:
+        engines = [] if self._reloader is None else self._reloader.kept()
+        return engines + ([self._http] if self._http is not None else [])
 
     def _failed_to_start(self) -> bool:
         """Whether a process gave up at once: it has said why, and would again."""
@@ -188,14 +148,15 @@ class Supervisor:
         self._flags.start_draining()
         deadline = time.monotonic() + self._settings.drain_timeout_s
         while self._flags.num_active() > 0 and time.monotonic() < deadline:
-            info = signal.sigtimedwait(_SIGNALS, 0.05)
+            info = signal.sigtimedwait(SUPERVISOR_SIGNALS, 0.05)
             if info is not None and info.si_signo != signal.SIGCHLD:
                 logger.warning("asked again to stop: not waiting any longer")
                 return
 
     def _stop(self) -> None:
         """Ends all processes, gently first."""
-        processes = [kept.process for kept in self._kept()]
+        leaving = [] if self._reloader is None else self._reloader.leaving()
+        processes = [kept.process for kept in (*self._kept(), *leaving)]
         for process in reversed(processes):
             process.send(signal.SIGTERM)
         deadline = time.monotonic() + _KILL_AFTER_SECONDS
@@ -212,15 +173,6 @@ def _with_state_secret(settings: Settings) -> Settings:
     if settings.state_keys is not None:
         return settings
     return settings.model_copy(update={"state_keys": SecretStr(secrets.token_hex())})
-
-
-def _engine_target(bundle: Bundle, address: str, settings: Settings) -> Callable[[], int | None]:
-    def run() -> int | None:
-        from service.engine.main import run_engine  # noqa: PLC0415  not in the supervisor
-
-        return run_engine(bundle, address, settings)
-
-    return run
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -5,6 +5,7 @@ Content type, size, JSON, model, fields, room in the queue.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, TypeVar
 
 from flask import g, request
@@ -15,6 +16,7 @@ from service.errors import ApiError, shown
 from service.front import Front
 from service.json_body import parse_json_object
 from service.protocol.parse import Request, parse_request
+from service.request_record import current_record
 from service.served_model import ServedModel
 
 RequestT = TypeVar("RequestT", bound=Request)
@@ -27,7 +29,8 @@ def take_request(front: Front, shape: type[RequestT]) -> tuple[ServedModel, Requ
         ApiError: something is wrong with it.
     """
     body = read_json_body(front.settings.max_body_bytes)
-    model = front.models.find(body.get("model"))
+    model = front.models.borrow(body.get("model"))
+    current_record().at_end(partial(front.models.give_back, model))
     g.model = model
     strict = request.headers.get("foretoken-strict", "").strip().lower() == "true"
     parsed = parse_request(shape, body, model.limits, strict=strict)
