@@ -151,7 +151,7 @@ def test_frequencies_by_chi_squared(filters):
         counts.add(token_id)
     history = (prompt, generated) if params.has_penalties else ((), ())
     expected = plain_distribution(logits, params, *history)
-    count = 8000
+    count = 4000
     drawn = np.bincount(draw_many(logits, params, count, counts=counts), minlength=200)
     often = expected * count >= 5
     observed = np.append(drawn[often], drawn[~often].sum())
@@ -183,7 +183,7 @@ def test_top_p_draws_by_the_running_sum_of_all_sorted(top_p, steepness):
 
 def test_two_sequences_of_one_seed_are_independent():
     logits = np.zeros(16, np.float32)
-    steps = 4000
+    steps = 2000
     tokens = [
         [
             sample(logits, SamplingParams(seed=5, candidate=j), position)
