@@ -25,8 +25,10 @@ def server(service_of_all_kinds):
 
 @pytest.fixture(scope="module")
 def keyed():
-    """A service whose secret is known here."""
-    with running_service(tiny_bundle(), "--state-keys", SECRET) as server:
+    """A service whose secret is known here, asked with the first of its two API keys."""
+    flags = ("--state-keys", SECRET, "--api-keys", "key-one,key-two")
+    with running_service(tiny_bundle(), *flags) as server:
+        server.session.headers["Authorization"] = "Bearer key-one"
         yield server
 
 
@@ -284,7 +286,7 @@ def refusal(server, status, path="/v1/completions", **fields):
 
 
 def test_what_is_wrong_with_a_state_is_told(keyed, service, server):
-    def sealed(seconds_ago=0.0, owner="", **fields):
+    def sealed(seconds_ago=0.0, owner="key-one", **fields):
         model = keyed.get("/v1/models").json()["data"][0]
         known = {
             "name": model["id"],
@@ -296,7 +298,7 @@ def test_what_is_wrong_with_a_state_is_told(keyed, service, server):
         described = StateModel(**known | fields)
         return codec.seal(Snapshot(bytes(4 * described.state_size), 7), described, owner)
 
-    assert complete(keyed, prompt="a", state=sealed())["finish_reason"]
+    assert keyed.complete(prompt="a", state=sealed())["choices"]
     fine = sealed()
     cases = [
         (fine[:-1], 422, "invalid_state"),
@@ -305,7 +307,8 @@ def test_what_is_wrong_with_a_state_is_told(keyed, service, server):
         ("\ud800", 422, "invalid_state"),
         ([fine, fine], 400, "invalid_value"),
         ([], 400, "invalid_value"),
-        (sealed(owner="somebody"), 422, "invalid_state"),
+        (sealed(owner="key-two"), 422, "invalid_state"),
+        (sealed(owner=""), 422, "invalid_state"),
         (sealed(seconds_ago=90_000), 422, "state_expired"),
         (sealed(name="other"), 422, "state_model_mismatch"),
         (sealed(version=2), 409, "stale_state"),
@@ -324,3 +327,11 @@ def test_what_is_wrong_with_a_state_is_told(keyed, service, server):
     assert error["code"] == "state_model_mismatch"
     error, _ = refusal(keyed, 400, prompt="a", state=fine, add_special_tokens=True)
     assert error["param"] == "add_special_tokens"
+
+
+def test_a_state_is_good_only_with_the_api_key_it_was_given_to(keyed):
+    given = keyed.complete(prompt="In", max_tokens=0, return_state=True)["choices"][0]["state"]
+    assert keyed.complete(prompt=" Italy", state=given)["choices"]
+    other = {"Authorization": "Bearer key-two"}
+    answer = keyed.post("/v1/completions", {"prompt": " Italy", "state": given}, headers=other)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_state")
