@@ -37,7 +37,7 @@ _NO_COUNTS: Mapping[int, TokenCounts] = {}
 
 
 class SamplingPlan:
-    """How each row of a batch is sampled, prepared once for many steps.
+    """How each row of a batch is sampled, prepared once for many steps. For one thread.
 
     Args:
         params: one per row.
@@ -63,9 +63,14 @@ class SamplingPlan:
         self._all_greedy = not drawn
         self._ranked_rows = [row for row in drawn if params[row].top_k > 0]
         self._likely_rows = [row for row in drawn if _needs_only_the_likeliest(params[row])]
-        others = {*self._ranked_rows, *self._likely_rows}
+        self._typical_rows = [
+            row for row in drawn if params[row].typical_p < 1.0 and not params[row].top_k
+        ]
+        others = {*self._ranked_rows, *self._likely_rows, *self._typical_rows}
         #: Rows that need the weight of every token, be it for the sum of them all.
         self._weighted_rows = [row for row in drawn if row not in others]
+        # Kept from step to step: to get fresh memory of this size costs more than to fill it.
+        self._values: FloatArray = np.empty((0, 0), np.float32)
 
     def sample(
         self,
@@ -116,7 +121,9 @@ class SamplingPlan:
         """A copy of the logits with bias, penalties and bans: [batch, padded vocab]."""
         num_rows, vocab_size = logits.shape
         width = -(-vocab_size // NUM_GROUPS) * NUM_GROUPS
-        values = np.empty((num_rows, width), np.float32)
+        if self._values.shape != (num_rows, width):
+            self._values = np.empty((num_rows, width), np.float32)
+        values = self._values
         values[:, :vocab_size] = logits
         if width > vocab_size:
             values[:, vocab_size:] = -np.inf
@@ -146,22 +153,22 @@ class SamplingPlan:
             maxima = group_maxima(_part(scores, self._ranked_rows))
             for row, row_maxima in zip(self._ranked_rows, maxima, strict=True):
                 tokens[row] = draw_top_k(scores[row], row_maxima, draws[row], params[row])
+        for row in self._typical_rows:
+            weights = np.exp(scores[row])
+            tokens[row] = draw_typical(scores[row], weights, draws[row], params[row])
         if self._weighted_rows:
-            weights = np.exp(_part(scores, self._weighted_rows))
-            sums = group_sums(weights)
-            for place, row in enumerate(self._weighted_rows):
-                weighed = scores[row], weights[place], sums[place]
-                tokens[row] = _draw_weighed(*weighed, draws[row], params[row])
+            self._draw_weighed(_part(scores, self._weighted_rows), draws, tokens)
 
-
-def _draw_weighed(
-    scores: FloatArray, weights: FloatArray, sums: FloatArray, draw: float, params: SamplingParams
-) -> int:
-    if params.typical_p < 1.0:
-        return draw_typical(scores, weights, draw, params)
-    if params.top_p < 1.0:
-        return draw_nucleus(weights, sums, draw, params)
-    return draw_from_all(weights, sums, draw)
+    def _draw_weighed(self, scores: FloatArray, draws: Sequence[float], tokens: IntArray) -> None:
+        """Draws for the rows that need every token's weight; ``scores`` are theirs, and used up."""
+        weights = np.exp(scores, out=scores)
+        sums = group_sums(weights)
+        for place, row in enumerate(self._weighted_rows):
+            params, draw = self._params[row], draws[row]
+            if params.top_p < 1.0:
+                tokens[row] = draw_nucleus(weights[place], sums[place], draw, params)
+            else:
+                tokens[row] = draw_from_all(weights[place], sums[place], draw)
 
 
 def _needs_only_the_likeliest(params: SamplingParams) -> bool:
