@@ -29,12 +29,12 @@ from service.token_logprobs import LOWEST_LOGPROB
 from service.tree_run import run_trees
 from service.words.candidates import Candidate, tokenize_candidates
 from service.words.leave_one_out import (
+    DividedPrompt,
     LeaveOneOut,
     Unit,
+    divide_tokens,
+    divide_words,
     leave_one_out,
-    shared_start,
-    token_units,
-    word_units,
 )
 from service.words.search import WordQuery, find_words
 from service.words.token_tree_plan import ResultT, TokenTreePlan, TreeWork, likeliest_token
@@ -51,10 +51,9 @@ def explain_blueprint(front: Front) -> Blueprint:
         (prompt,) = prepare_prompts(model, [body.prompt], PromptOptions())
         runner = _Runner(model)
         target = _target(model, body) or _likeliest(runner, body, prompt)
-        units = _units(model, body, prompt)
-        work = leave_one_out(TokenTreePlan(), prompt.token_ids, target.token_ids, units)
-        num_shared = shared_start(prompt.token_ids, units)
-        result = runner.run(prompt.token_ids[:num_shared], work)
+        divided = _divided(model, body, prompt)
+        work = leave_one_out(TokenTreePlan(), divided, target.token_ids)
+        result = runner.run(divided.shared, work)
         total = len(prompt.token_ids)
         current_record().note_usage(total, 0)
         answer = ExplainAnswer(
@@ -71,7 +70,7 @@ def explain_blueprint(front: Front) -> Blueprint:
             ),
             unit=body.unit,
             method=body.method,
-            contributions=_contributions(units, result),
+            contributions=_contributions(divided.units, result),
             ranking=result.ranking,
             usage=Usage(prompt_tokens=total, completion_tokens=0, total_tokens=total),
         )
@@ -130,10 +129,10 @@ def _likeliest(runner: _Runner, body: ExplainRequest, prompt: PreparedPrompt) ->
     return Candidate(words[0].text, words[0].token_ids)
 
 
-def _units(model: ServedModel, body: ExplainRequest, prompt: PreparedPrompt) -> list[Unit]:
+def _divided(model: ServedModel, body: ExplainRequest, prompt: PreparedPrompt) -> DividedPrompt:
     if body.unit == "word":
-        return word_units(model.tokenizer, prompt.echo, body.max_units)
-    return token_units(
+        return divide_words(model.tokenizer, prompt.echo, prompt.token_ids, body.max_units)
+    return divide_tokens(
         model.tokenizer, prompt.token_ids, prompt.offsets, len(prompt.echo), body.max_units
     )
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from model.scoring import MIN_LOGPROB, log_normalisers, token_logprobs, top_tokens
+from model.scoring import MIN_LOGPROB, token_logprobs, top_tokens
 from model.state import FloatArray, IntArray
 from service.engine.growth import Look
 
@@ -39,20 +40,28 @@ class PreparedLook:
     def views(self, logits: FloatArray) -> Iterator[View]:
         """What it shows for each row of ``logits`` [rows, vocab]."""
         scaled = logits if self._temperature == 1.0 else logits / self._temperature
-        normalisers = log_normalisers(scaled)
         token_ids = self._top(scaled)
-        logprobs = token_logprobs(scaled, token_ids, normalisers)
-        masses = np.full(len(logits), MIN_LOGPROB)
-        if self._mass_of is not None and self._mass_of.size:
-            masses = np.maximum(
-                log_normalisers(scaled[:, self._mass_of]) - normalisers, MIN_LOGPROB
-            )
-        return map(View, token_ids, logprobs, np.minimum(masses, 0.0).tolist())
+        logprobs = token_logprobs(scaled, token_ids)
+        return map(View, token_ids, logprobs, self._log_masses(scaled).tolist())
+
+    def _log_masses(self, logits: FloatArray) -> NDArray[np.float64]:
+        if self._mass_of is None or not self._mass_of.size:
+            return np.full(len(logits), MIN_LOGPROB)
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        # take, and not an index, for rows that are contiguous: a row's sum then never depends on
+        # how many rows there are.
+        members = np.take(weights, self._mass_of, axis=1).sum(axis=1).astype(np.float64)
+        with np.errstate(divide="ignore"):
+            masses = np.log(members / weights.sum(axis=1).astype(np.float64))
+        bounded: NDArray[np.float64] = np.clip(masses, MIN_LOGPROB, 0.0)
+        return bounded
 
     def _top(self, logits: FloatArray) -> IntArray:
         if self._within is None:
             return top_tokens(logits, self._top_k)
-        chosen: IntArray = self._within[top_tokens(logits[:, self._within], self._top_k)]
+        chosen: IntArray = self._within[
+            top_tokens(np.take(logits, self._within, axis=1), self._top_k)
+        ]
         return chosen
 
 

@@ -7,25 +7,42 @@ occlusion: Zeiler & Fergus 2014). It says what the model did, and nothing about 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
-from itertools import takewhile
 from typing import NamedTuple
 
 from model.tokenizers.tokenizer import Tokenizer
 from service.words.token_tree_plan import ROOT, Path, TokenTreePlan, TreeWork, score_paths
 from service.words.word import word_spans
 
+_SEAM_REVERSED = re.compile(r"[ \n]\w")
+_MAX_SEAM_DISTANCE = 10_000
+
 
 class Unit(NamedTuple):
     """A part of the prompt, ``start`` .. ``end`` in characters.
 
-    ``without`` are the tokens of the prompt that it is left out of.
+    ``rest`` are the tokens of the prompt without it, behind what all rests begin with.
     """
 
     text: str
     start: int
     end: int
-    without: tuple[int, ...]
+    rest: tuple[int, ...]
+
+
+class DividedPrompt(NamedTuple):
+    """A prompt whose units can be left out.
+
+    Attributes:
+        shared: the tokens that it begins with, whatever is left out.
+        rest: its other tokens.
+        units: what can be left out, in order.
+    """
+
+    shared: tuple[int, ...]
+    rest: tuple[int, ...]
+    units: list[Unit]
 
 
 class LeaveOneOut(NamedTuple):
@@ -58,59 +75,64 @@ class LeaveOneOut(NamedTuple):
         return sorted(range(len(deltas)), key=lambda index: -deltas[index])
 
 
-def word_units(tokenizer: Tokenizer, text: str, max_units: int) -> list[Unit]:
-    """The last ``max_units`` words of ``text``; each goes with the white space right before it."""
+def divide_words(
+    tokenizer: Tokenizer, text: str, token_ids: tuple[int, ...], max_units: int
+) -> DividedPrompt:
+    """The last ``max_units`` words of ``text``, which ``token_ids`` stand for.
+
+    Each goes with the white space right before it.
+    """
     spans = list(word_spans(text))[-max_units:]
-    rests = tokenizer.encode_batch([text[: span.lead] + text[span.end :] for span in spans])
-    return [
+    seam = _seam_before(text, spans[0].lead) if spans else 0
+    shared = tuple(tokenizer.encode(text[:seam]))
+    if token_ids[: len(shared)] != shared:  # ids that are not how the text is usually written
+        seam, shared = 0, ()
+    rests = tokenizer.encode_batch([text[seam : span.lead] + text[span.end :] for span in spans])
+    units = [
         Unit(text[span.start : span.end], span.start, span.end, tuple(rest))
         for span, rest in zip(spans, rests, strict=True)
     ]
+    return DividedPrompt(shared, token_ids[len(shared) :], units)
 
 
-def token_units(
+def divide_tokens(
     tokenizer: Tokenizer,
-    token_ids: Sequence[int],
+    token_ids: tuple[int, ...],
     offsets: Sequence[int],
     num_characters: int,
     max_units: int,
-) -> list[Unit]:
+) -> DividedPrompt:
     """The last ``max_units`` tokens, which begin at ``offsets`` of a text so long."""
+    num_shared = max(0, len(token_ids) - max_units)
     ends = [*offsets[1:], num_characters]
-    indices = range(max(0, len(token_ids) - max_units), len(token_ids))
-    return [
+    rest = token_ids[num_shared:]
+    units = [
         Unit(
-            tokenizer.token_text(token_ids[index]),
-            offsets[index],
-            ends[index],
-            (*token_ids[:index], *token_ids[index + 1 :]),
+            tokenizer.token_text(token_id),
+            offsets[num_shared + index],
+            ends[num_shared + index],
+            (*rest[:index], *rest[index + 1 :]),
         )
-        for index in indices
+        for index, token_id in enumerate(rest)
     ]
-
-
-def shared_start(token_ids: Sequence[int], units: Sequence[Unit]) -> int:
-    """How many tokens the prompt and all its rests begin with alike."""
-    num_shared = len(token_ids)
-    for unit in units:
-        pairs = zip(token_ids[:num_shared], unit.without, strict=False)
-        num_shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-    return num_shared
+    return DividedPrompt(token_ids[:num_shared], rest, units)
 
 
 def leave_one_out(
-    plan: TokenTreePlan,
-    token_ids: Sequence[int],
-    target: Sequence[int],
-    units: Sequence[Unit],
+    plan: TokenTreePlan, prompt: DividedPrompt, target: Sequence[int]
 ) -> TreeWork[LeaveOneOut]:
     """Scores ``target`` behind the prompt and behind what is left of it without each unit.
 
-    The root of the tree is behind the ``shared_start`` of the prompt.
+    The root of the tree is behind what all of these share.
     """
-    num_shared = shared_start(token_ids, units)
-    variants = [tuple(token_ids), *(unit.without for unit in units)]
-    rests = [variant[num_shared:] for variant in variants]
+    rests = [prompt.rest, *(unit.rest for unit in prompt.units)]
     paths = [Path(ROOT, (*rest, *target), len(rest)) for rest in rests]
     logprob, *without = [path.logprob for path in (yield from score_paths(plan, paths))]
     return LeaveOneOut(logprob, without)
+
+
+def _seam_before(text: str, end: int) -> int:
+    """The last place before ``end`` where every tokenizer here cuts: between a word and a space."""
+    for match in _SEAM_REVERSED.finditer(text[max(0, end - _MAX_SEAM_DISTANCE) : end][::-1]):
+        return end - match.start() - 1
+    return 0

@@ -6,6 +6,8 @@ import math
 import numpy as np
 import pytest
 from fake_runtime import FakeRuntime
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tree_runner import END, logprob, next_logprobs, run_work, state_after
 
 from model.scoring import log_softmax
@@ -13,7 +15,7 @@ from model.tokenizers import train_tokenizer
 from service.words.blank import Gap
 from service.words.candidates import tokenize_candidates
 from service.words.fill import FillQuery, coverage, fill_blank
-from service.words.leave_one_out import leave_one_out, shared_start, token_units, word_units
+from service.words.leave_one_out import DividedPrompt, divide_tokens, divide_words, leave_one_out
 from service.words.search import WordQuery, find_words
 from service.words.token_tree_plan import TokenTreePlan, likeliest_token
 from service.words.vocabulary import Place, WordVocabulary, may_be_word_character
@@ -41,8 +43,9 @@ def plain_tokenizer(kind):
     return train_tokenizer(kind, ["ab ba. a'b\n"] * 3, 270 if kind == "bpe" else 40)
 
 
-CHAR = WordVocabulary(plain_tokenizer("char"))
-WORD = WordVocabulary(plain_tokenizer("word"))
+TOKENIZERS = {kind: plain_tokenizer(kind) for kind in ("char", "word", "bpe")}
+CHAR = WordVocabulary(TOKENIZERS["char"])
+WORD = WordVocabulary(TOKENIZERS["word"])
 BYTES = WordVocabulary(ByteTokens())
 
 
@@ -223,17 +226,15 @@ def check_fill(vocabulary, runtime, left, query, words):
 def test_leaving_words_out_scores_the_rest_again():
     runtime, tokenizer = runtime_for(CHAR), CHAR.tokenizer
     text, target = "ab ba. a'b, ab", tokenizer.encode(" ba")
-    units = word_units(tokenizer, text, max_units=3)
-    assert [(unit.text, unit.start, unit.end) for unit in units] == [
+    token_ids = tuple(tokenizer.encode(text))
+    prompt = divide_words(tokenizer, text, token_ids, max_units=3)
+    assert [(unit.text, unit.start, unit.end) for unit in prompt.units] == [
         ("ba", 3, 5), ("a'b", 7, 10), ("ab", 12, 14),
     ]  # fmt: skip
     rests = ["ab. a'b, ab", "ab ba., ab", "ab ba. a'b,"]
-    token_ids = tokenizer.encode(text)
-    num_shared = shared_start(token_ids, units)
-    assert num_shared == 2
-    result = run_work(
-        leave_one_out(TokenTreePlan(), token_ids, target, units), runtime, token_ids[:num_shared]
-    )
+    assert prompt.shared + prompt.rest == token_ids
+    work = leave_one_out(TokenTreePlan(), prompt, target)
+    result = run_work(work, runtime, prompt.shared)
     assert result.logprob == pytest.approx(logprob(runtime, target, token_ids), abs=1e-5)
     expected = [logprob(runtime, target, tokenizer.encode(rest)) for rest in rests]
     assert result.without == pytest.approx(expected, abs=1e-5)
@@ -243,20 +244,50 @@ def test_leaving_words_out_scores_the_rest_again():
     assert sum(result.shares) == pytest.approx(1.0 if support else 0.0)
 
 
+@pytest.mark.parametrize("kind", ["char", "word", "bpe"])
+@given(
+    text=st.text(alphabet=st.sampled_from("ab é'. \n,"), max_size=40), max_units=st.integers(1, 4)
+)
+@settings(max_examples=60)
+def test_rests_are_the_tokens_of_the_text_without_the_unit(kind, text, max_units):
+    tokenizer = TOKENIZERS[kind]
+    token_ids = tuple(tokenizer.encode(text))
+    prompt = divide_words(tokenizer, text, token_ids, max_units)
+    assert prompt.shared + prompt.rest == token_ids
+    for unit in prompt.units:
+        assert text[unit.start : unit.end] == unit.text
+        before = text[: unit.start].rstrip()
+        rest = tokenizer.encode(before + text[unit.end :])
+        assert prompt.shared + unit.rest == tuple(rest)
+
+
+def test_what_a_long_prompt_begins_with_is_shared():
+    tokenizer = TOKENIZERS["bpe"]
+    text = "ab ba " * 1000 + "end"
+    token_ids = tuple(tokenizer.encode(text))
+    prompt = divide_words(tokenizer, text, token_ids, max_units=5)
+    assert len(prompt.rest) < 40
+    odd = divide_words(tokenizer, text, (5, *token_ids), max_units=5)
+    assert odd.shared == ()
+    assert odd.units[-1].rest == tuple(tokenizer.encode(text[:-4]))
+
+
 def test_leaving_tokens_out():
     runtime, tokenizer = runtime_for(CHAR), CHAR.tokenizer
     token_ids = tuple(tokenizer.encode("aab"))
-    units = token_units(tokenizer, token_ids, [0, 1, 2], 3, max_units=2)
-    assert [(unit.text, unit.start, unit.end) for unit in units] == [("a", 1, 2), ("b", 2, 3)]
-    work = leave_one_out(TokenTreePlan(), token_ids, (3,), units)
-    result = run_work(work, runtime, token_ids[: shared_start(token_ids, units)])
+    prompt = divide_tokens(tokenizer, token_ids, [0, 1, 2], 3, max_units=2)
+    assert prompt.shared == token_ids[:1]
+    assert [(unit.text, unit.start, unit.end) for unit in prompt.units] == [
+        ("a", 1, 2), ("b", 2, 3),
+    ]  # fmt: skip
+    result = run_work(leave_one_out(TokenTreePlan(), prompt, (3,)), runtime, prompt.shared)
     expected = [logprob(runtime, (3,), rest) for rest in (token_ids[::2], token_ids[:2])]
     assert result.without == pytest.approx(expected, abs=1e-5)
 
 
 def test_nothing_to_leave_out():
     runtime = runtime_for(CHAR)
-    result = run_work(leave_one_out(TokenTreePlan(), (), (3,), []), runtime)
+    result = run_work(leave_one_out(TokenTreePlan(), DividedPrompt((), (), []), (3,)), runtime)
     assert result.ranking == []
     assert result.logprob == pytest.approx(logprob(runtime, (3,)), abs=1e-6)
 
