@@ -5,6 +5,7 @@ Bounds that are settings (``x-maximum-limit`` in the shapes) become the numbers 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,9 @@ from service.protocol.service_answers import ErrorEnvelope
 from service.version import API_VERSION, VERSION
 
 _REFERENCE = "#/components/schemas/{model}"
+
+#: A bound, such as ``maximum``, whose value is the name of a limit.
+_LIMIT = re.compile(r"x-(\w+)-limit")
 
 _BEARER = {"type": "http", "scheme": "bearer"}
 
@@ -149,8 +153,9 @@ def _resolved(schema: Any, limits: Limits) -> Any:  # noqa: ANN401  JSON
         return schema
     resolved = {}
     for key, value in schema.items():
-        if key in ("x-minimum-limit", "x-maximum-limit"):
-            resolved[key[2:9]] = limits[value]
+        named = _LIMIT.fullmatch(key)
+        if named is not None:
+            resolved[named[1]] = limits[value]
         else:
             resolved[key] = _resolved(value, limits)
     return resolved

@@ -44,7 +44,9 @@ def test_without_keys_everything_is_accepted_but_administration(authorization):
         (None, None),
     ],
 )
-@pytest.mark.parametrize("path", ["/v1/completions", "/v1/models/x", "/tokenize", "/tokenizer_info"])
+@pytest.mark.parametrize(
+    "path", ["/v1/completions", "/v1/models/x", "/tokenize", "/tokenizer_info"]
+)
 def test_api_keys(path, authorization, accepted):
     assert check(path, authorization, api_keys="one, two") == (accepted or "invalid_api_key")
 
