@@ -8,7 +8,8 @@ import random
 import numpy as np
 import openai
 import pytest
-from running_service import running_service
+import requests
+from running_service import running_service, wait_until
 from tiny_bundle import TEXTS, tiny_bundle
 
 from model.tokenizers import Tokenizer
@@ -389,3 +390,22 @@ def test_limits_of_the_service_bound_a_pool(word_words):
     assert word_words.post("/v1/fill", text="a ____", pool=300, top_n=1)["pool_size"] > 1
     answer = word_words.service.post("/v1/fill", {"text": "a ____", "pool": 301})
     assert answer.json()["error"]["param"] == "pool"
+
+
+def test_a_fill_ends_when_its_client_goes(char_words):
+    """And while it runs it is one sequence, however many words it compares."""
+    service = char_words.service
+
+    def cancelled():
+        lines = service.get("/metrics").text.splitlines()
+        values = [line for line in lines if line.startswith("foretoken_requests_cancelled_total")]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in values)
+
+    before = cancelled()
+    candidates = ["".join(letters) for letters in itertools.permutations("walkedin", 4)][:1600]
+    body = {"text": "a ____" + " had a great time" * 40, "candidates": candidates}
+    body |= {"max_right_tokens": 512}
+    with pytest.raises(requests.exceptions.ReadTimeout):
+        requests.post(f"{service.url}/v1/fill", json=body, timeout=0.5)
+    wait_until(lambda: cancelled() > before, "the fill is cancelled")
+    wait_until(lambda: service.load() == (0, 0), "its place is free")
