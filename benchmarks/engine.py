@@ -1,0 +1,124 @@
+"""The engine without HTTP: tokens a second, sampling included, beside the network's bare step.
+
+Every repetition runs the bare step and then the engine with each way of sampling, a quarter of a
+second each, so that whatever else the machine does meets them all; shares are within a repetition.
+Messages between processes are not in these figures; ``http_load`` measures the service as a whole.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from benchmarks.record import Result
+from benchmarks.subject import Subject
+from model.runtime.litert_runtime import LiteRTRuntime
+from model.sampling import SamplingParams
+from service.engine.loop import EngineLoop
+from service.engine.request import Job
+
+ROWS = (1, 8, 32, 64)
+SAMPLINGS: Mapping[str, SamplingParams] = {
+    "top_p 0.95": SamplingParams(top_p=0.95),
+    "top_k 40": SamplingParams(top_k=40),
+    "greedy": SamplingParams(temperature=0.0),
+}
+REPETITIONS = 7
+SECONDS_PER_RUN = 0.25
+BARE = "bare step"
+
+_PROMPT_TOKENS = 20
+#: As many as the service gathers for an answer that is not streamed.
+_TOKENS_PER_EVENT = 64
+_WARM_UP_STEPS = 20
+#: More than any run can generate.
+_ENDLESS_TOKENS = 10_000_000
+
+
+def case_of(num_rows: int, what: str) -> str:
+    """The name of a figure: "1 row, greedy"."""
+    return f"{num_rows} row{'s' if num_rows > 1 else ''}, {what}"
+
+
+def measure(subject: Subject) -> list[Result]:
+    """Tokens a second of the bare step and of the engine, for 1 to 64 sequences at a time."""
+    runtime = LiteRTRuntime(subject.network, subject.config)
+    return [result for num_rows in ROWS for result in _measure_rows(runtime, num_rows)]
+
+
+def _measure_rows(runtime: LiteRTRuntime, num_rows: int) -> list[Result]:
+    steps = {BARE: _bare_step(runtime, num_rows)}
+    for name, sampling in SAMPLINGS.items():
+        steps[name] = _engine_step(runtime, num_rows, sampling)
+    rates: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(REPETITIONS):
+        for name, step in steps.items():
+            rates[name].append(num_rows * _per_second(step))
+    return [
+        Result(
+            benchmark="engine",
+            case=case_of(num_rows, name),
+            metric="tokens/s",
+            values=tuple(values),
+            shares=()
+            if name == BARE
+            else tuple(value / bare for value, bare in zip(values, rates[BARE], strict=True)),
+            share_of="" if name == BARE else BARE,
+        )
+        for name, values in rates.items()
+    ]
+
+
+def _bare_step(runtime: LiteRTRuntime, num_rows: int) -> Callable[[], None]:
+    """One call of the network: each row reads a token, its logits are thrown away."""
+    rng = np.random.default_rng(0)
+    token_ids = rng.integers(0, runtime.config.vocab_size, num_rows, np.int32)
+    state = runtime.initial_state(num_rows)
+
+    def step() -> None:
+        nonlocal state
+        _, state = runtime.step(token_ids, state)
+
+    return step
+
+
+def _engine_step(
+    runtime: LiteRTRuntime, num_rows: int, sampling: SamplingParams
+) -> Callable[[], None]:
+    """One step of an engine whose slots are all taken: each sequence gets a token."""
+    loop = EngineLoop(runtime, end_of_text_id=0, max_running=num_rows)
+    rng = np.random.default_rng(0)
+    prompts = rng.integers(2, runtime.config.vocab_size, (num_rows, _PROMPT_TOKENS)).tolist()
+    loop.submit(
+        "benchmark",
+        [
+            Job(
+                job_id=str(row),
+                prompt_token_ids=tuple(prompt),
+                max_tokens=_ENDLESS_TOKENS,
+                sampling=sampling,
+                ignore_eos=True,
+                tokens_per_event=_TOKENS_PER_EVENT,
+            )
+            for row, prompt in enumerate(prompts)
+        ],
+    )
+
+    def step() -> None:
+        loop.step()
+        loop.take_events()
+
+    for _ in range(_WARM_UP_STEPS):
+        step()
+    return step
+
+
+def _per_second(step: Callable[[], None]) -> float:
+    num_steps = 0
+    start = time.perf_counter()
+    while (seconds := time.perf_counter() - start) < SECONDS_PER_RUN:
+        step()
+        num_steps += 1
+    return num_steps / seconds
