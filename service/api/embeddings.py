@@ -26,6 +26,7 @@ from service.protocol.embeddings import (
     EmbeddingsRequest,
     EmbeddingsUsage,
 )
+from service.request_record import current_record
 from service.served_model import ServedModel
 from service.tree_run import run_trees
 from service.words.token_tree_plan import TokenTreePlan, sum_hidden
@@ -51,6 +52,7 @@ def embeddings_blueprint(front: Front) -> Blueprint:
             for index, vector in enumerate(vectors)
         ]
         total = sum(len(prompt.token_ids) for prompt in prompts)
+        current_record().note_usage(total, 0)
         answer = EmbeddingsAnswer(
             object="list",
             data=data,

@@ -34,6 +34,7 @@ from service.token_logprobs import LOWEST_LOGPROB
 from service.tree_run import TreeResult, run_trees
 from service.words.candidates import Candidate, ranks, shares, tokenize_candidates
 from service.words.search import FoundWord, WordQuery, find_words
+from service.words.text_score import perplexity
 from service.words.token_tree_plan import (
     ROOT,
     Path,
@@ -42,9 +43,6 @@ from service.words.token_tree_plan import (
     TreeWork,
     score_paths,
 )
-
-#: Beyond it exp overflows; a perplexity of 1e300 says as much as one of 1e301.
-_MAX_NATS = 690.0
 
 
 def next_blueprint(front: Front) -> Blueprint:
@@ -165,13 +163,12 @@ def _data(
     top = _top(result.finished.next, tokenizer) if words is None else list(map(_entry, words))
     logprobs = result.prompt_logprobs
     total = math.fsum(logprobs)
-    nats = -total / len(logprobs) if logprobs else None
     return NextData(
         index=index,
         top=top,
         coverage=math.fsum(entry.probability for entry in top),
         entropy=result.finished.next.entropy_bits,
-        perplexity=None if nats is None else math.exp(min(nats, _MAX_NATS)),
+        perplexity=perplexity(logprobs),
         prompt_logprob=total,
         candidates=_candidates(candidates, tree.value.scored) if candidates else None,
         **state,

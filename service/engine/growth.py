@@ -50,7 +50,8 @@ class Growth:
             through all growths of a tree.
         new_looks: looks that are numbered on from those there are already.
         root_look: a look behind node 0; -1 for none.
-        kept: later growths may go on from these nodes.
+        kept: [nodes] bool: which ones later growths may go on from.
+        forgets: nodes of earlier growths are kept no longer.
         pooled: tell the sum of the last layer's hidden states over these nodes.
         last: nothing follows; the job ends with this growth.
     """
@@ -59,9 +60,10 @@ class Growth:
     token_ids: IntArray
     scored: BoolArray
     look_of: IntArray
+    kept: BoolArray
     new_looks: tuple[Look, ...] = ()
     root_look: int = -1
-    kept: bool = False
+    forgets: bool = False
     pooled: bool = False
     last: bool = False
 

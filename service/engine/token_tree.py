@@ -22,7 +22,7 @@ from service.engine.looking import PreparedLook, View, take_views
 PieceKind = Literal["logits", "read", "step"]
 
 #: What the states that one tree keeps may take.
-MAX_KEPT_BYTES = 256 * 2**20
+MAX_KEPT_BYTES = 512 * 2**20
 
 
 class Piece(NamedTuple):
@@ -57,6 +57,8 @@ class TokenTree:
         """
         if self._work is not None:
             raise ValueError("another growth of the tree is under way")
+        if growth.forgets:
+            self._kept = {0: self._kept[0]}
         looks = [PreparedLook(look, self._config.vocab_size) for look in growth.new_looks]
         self._check(growth, len(self._looks) + len(looks))
         self._looks += looks
@@ -78,9 +80,8 @@ class TokenTree:
         assert self._work is not None
         if states is not None:
             self._work.put_states(piece.nodes, states, self._config)
-            if self._work.growth.kept:
-                for node, state in zip(piece.nodes.tolist(), states, strict=True):
-                    self._kept[self._work.first + node] = state
+            for row in np.flatnonzero(self._work.growth.kept[piece.nodes]).tolist():
+                self._kept[self._work.first + int(piece.nodes[row])] = states[row].copy()
         if logits is not None:
             self._work.put_logits(piece.nodes, logits, self._looks)
 
@@ -92,7 +93,7 @@ class TokenTree:
 
     def _check(self, growth: Growth, num_looks: int) -> None:
         num_new = len(growth.token_ids)
-        for name in ("parents", "scored", "look_of"):
+        for name in ("parents", "scored", "look_of", "kept"):
             if getattr(growth, name).shape != (num_new,):
                 raise ValueError(f"a growth of {num_new} nodes has {name} of another shape")
         if num_new:
@@ -105,8 +106,8 @@ class TokenTree:
         outside = growth.parents[growth.parents < self._num_nodes]
         if not self._kept.keys() >= set(np.unique(outside).tolist()):
             raise ValueError("a growth goes on from a node that was not kept")
-        num_kept = len(self._kept) + (num_new if growth.kept else 0)
-        if num_kept * 4 * self._config.state_size > MAX_KEPT_BYTES and growth.kept:
+        num_kept = len(self._kept) + int(growth.kept.sum())
+        if growth.kept.any() and num_kept * 4 * self._config.state_size > MAX_KEPT_BYTES:
             raise ValueError(f"a tree keeps too many states: {num_kept}")
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from service.words.candidates import Candidate, ranks, shares
-from service.words.search import WordQuery, find_words
+from service.words.search import MAX_STATE_BYTES, WordQuery, find_words
 from service.words.token_tree_plan import ROOT, Path, TokenTreePlan, TreeWork, score_paths
 from service.words.vocabulary import WordVocabulary
 from service.words.word_end import end_look, settle_ends
@@ -84,19 +84,32 @@ def fill_blank(
     vocabulary: WordVocabulary, plan: TokenTreePlan, query: FillQuery
 ) -> TreeWork[list[FilledWord]]:
     """The words of the pool, most probable first."""
+    pool: list[_Pooled] = []
+    rights: list[float] = []
     if query.candidates:
-        pool = yield from _given_pool(vocabulary, plan, query)
+        distinct = list(dict.fromkeys(query.candidates))
+        size = max(1, MAX_STATE_BYTES // max(query.state_bytes, 1))
+        for start in range(0, len(distinct), size):
+            part = yield from _given_words(vocabulary, plan, query, distinct[start : start + size])
+            pool += part
+            rights += yield from _score_right(plan, query, part)
     else:
-        pool = yield from _searched_pool(vocabulary, plan, query)
-    if query.right:
-        paths = [Path(word.node, query.right) for word in pool]
-        rights = [path.logprob for path in (yield from score_paths(plan, paths))]
-    else:
-        rights = [word.end_logprob for word in pool]
+        pool = yield from _searched_words(vocabulary, plan, query)
+        rights = yield from _score_right(plan, query, pool)
     return _rank(pool, rights, query)
 
 
-def _searched_pool(
+def _score_right(
+    plan: TokenTreePlan, query: FillQuery, words: Sequence[_Pooled]
+) -> TreeWork[list[float]]:
+    """The evidence on the right for each of ``words``."""
+    if not query.right:
+        return [word.end_logprob for word in words]
+    paths = [Path(word.node, query.right) for word in words]
+    return [path.logprob for path in (yield from score_paths(plan, paths))]
+
+
+def _searched_words(
     vocabulary: WordVocabulary, plan: TokenTreePlan, query: FillQuery
 ) -> TreeWork[list[_Pooled]]:
     wanted = WordQuery(
@@ -112,20 +125,22 @@ def _searched_pool(
     ]
 
 
-def _given_pool(
-    vocabulary: WordVocabulary, plan: TokenTreePlan, query: FillQuery
+def _given_words(
+    vocabulary: WordVocabulary,
+    plan: TokenTreePlan,
+    query: FillQuery,
+    candidates: Sequence[Candidate],
 ) -> TreeWork[list[_Pooled]]:
-    distinct = list(dict.fromkeys(query.candidates))
     look = end_look(vocabulary) if query.whole else None
-    paths = [Path(ROOT, candidate.token_ids) for candidate in distinct]
-    scored = yield from score_paths(plan, paths, end_look=look, kept=True)
-    ends = [0.0] * len(distinct)
+    paths = [Path(ROOT, candidate.token_ids) for candidate in candidates]
+    scored = yield from score_paths(plan, paths, end_look=look, kept=True, forgets=True)
+    ends = [0.0] * len(candidates)
     if query.whole:
         seen = [(path.end_node, path.view) for path in scored if path.view is not None]
         ends = yield from settle_ends(vocabulary, plan, seen)
     return [
         _Pooled(candidate, path.end_node, path.logprob, end)
-        for candidate, path, end in zip(distinct, scored, ends, strict=True)
+        for candidate, path, end in zip(candidates, scored, ends, strict=True)
     ]
 
 

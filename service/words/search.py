@@ -28,7 +28,7 @@ _MAX_WORD_BYTES = 256
 #: Likely tokens asked for behind the beginning of a word.
 _TOP_INSIDE = 128
 #: What the states that a search keeps may take.
-_MAX_STATE_BYTES = 96 * 2**20
+MAX_STATE_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class WordQuery:
     @property
     def max_looks(self) -> int:
         """Beginnings to look into, at most."""
-        by_memory = _MAX_STATE_BYTES // max(self.state_bytes, 1)
+        by_memory = MAX_STATE_BYTES // max(self.state_bytes, 1)
         return max(_MAX_BATCH, min(1500 + 5 * self.count, by_memory))
 
 
@@ -119,7 +119,7 @@ class _Search:
                 [beginning.node for beginning in batch],
                 [beginning.token_ids[-1] for beginning in batch],
                 looks=[self._look(beginning.place) for beginning in batch],
-                kept=True,
+                kept=[True] * len(batch),
             )
             for index, (beginning, view) in enumerate(zip(batch, views(grown), strict=True)):
                 self._take(first + index, beginning, view)
@@ -136,7 +136,7 @@ class _Search:
             [word.parent for word in words],
             [word.token_ids[-1] for word in words],
             looks=[end_look(self._vocabulary, temperature=temperature)] * len(words),
-            kept=True,
+            kept=[True] * len(words),
         )
         seen = [(first + index, view) for index, view in enumerate(views(grown))]
         ends = yield from settle_ends(self._vocabulary, self._plan, seen, temperature)

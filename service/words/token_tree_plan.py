@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -76,8 +76,9 @@ class TokenTreePlan:
         scored: Sequence[bool] | None = None,
         looks: Sequence[Look | None] | None = None,
         root_look: Look | None = None,
-        kept: bool = False,
+        kept: Sequence[bool] | None = None,
         pooled: bool = False,
+        forgets: bool = False,
     ) -> Growth:
         """A growth of nodes numbered from ``num_nodes`` on; by default nothing is told of them."""
         num_known = len(self._looks)
@@ -91,8 +92,9 @@ class TokenTreePlan:
             look_of=np.array(look_of or [-1] * len(token_ids), np.int32),
             new_looks=tuple(self._looks)[num_known:],
             root_look=root,
-            kept=kept,
+            kept=np.array(kept or [False] * len(token_ids), np.bool_),
             pooled=pooled,
+            forgets=forgets,
         )
 
     def _number(self, look: Look) -> int:
@@ -101,14 +103,7 @@ class TokenTreePlan:
 
 def last_growth() -> Growth:
     """A growth of nothing that ends the job."""
-    growth = TokenTreePlan().growth([], [])
-    return Growth(
-        parents=growth.parents,
-        token_ids=growth.token_ids,
-        scored=growth.scored,
-        look_of=growth.look_of,
-        last=True,
-    )
+    return replace(TokenTreePlan().growth([], []), last=True)
 
 
 def views(grown: Grown) -> Iterator[View]:
@@ -127,6 +122,7 @@ def score_paths(
     *,
     end_look: Look | None = None,
     kept: bool = False,
+    forgets: bool = False,
 ) -> TreeWork[list[ScoredPath]]:
     """How likely each path is. What paths share is computed once.
 
@@ -134,7 +130,8 @@ def score_paths(
         plan: of the tree.
         paths: in any order; those that share a beginning had better be neighbours.
         end_look: what to look for behind each path's last token.
-        kept: whether the tree may go on from them.
+        kept: whether the tree may go on from their ends.
+        forgets: whether earlier nodes are kept no longer.
     """
     scored: list[ScoredPath] = []
     while len(scored) < len(paths):
@@ -143,7 +140,7 @@ def score_paths(
             bundle.add(path)
             if bundle.num_nodes >= _NODES_PER_GROWTH:
                 break
-        scored += yield from bundle.score(plan, end_look, kept)
+        scored += yield from bundle.score(plan, end_look, kept, forgets and not scored)
     return scored
 
 
@@ -172,18 +169,20 @@ class _Bundle:
         self._chains.append((path, chain))
 
     def score(
-        self, plan: TokenTreePlan, end_look: Look | None, kept: bool
+        self, plan: TokenTreePlan, end_look: Look | None, kept: bool, forgets: bool
     ) -> TreeWork[list[ScoredPath]]:
-        ends = {chain[-1] for _, chain in self._chains if chain} if end_look else set()
+        ends = {chain[-1] for _, chain in self._chains if chain}
+        is_end = [node in ends for node in self._nodes.values()]
         grown = yield plan.growth(
             [parent for parent, _ in self._nodes],
             [token_id for _, token_id in self._nodes],
             scored=self._scored,
-            looks=[end_look if node in ends else None for node in self._nodes.values()],
-            kept=kept,
+            looks=[end_look if end else None for end in is_end],
+            kept=is_end if kept else None,
+            forgets=forgets,
         )
         logprobs = grown.logprobs.tolist()
-        view_of = dict(zip(sorted(ends), views(grown), strict=True))
+        view_of = dict(zip(sorted(ends), views(grown), strict=True)) if end_look else {}
         return [
             ScoredPath(
                 math.fsum(logprobs[node - self._first] for node in chain[path.num_read :]),

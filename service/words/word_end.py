@@ -86,7 +86,7 @@ def settle_ends(
             [step.parent for step in steps],
             [step.token_id for step in steps],
             looks=[end_look(vocabulary, step.leads_to.place, temperature) for step in steps],
-            kept=True,
+            kept=[1 in vocabulary.sets(step.leads_to.place).undecided for step in steps],
         )
         places = [
             (step.leads_to._replace(node=first + number), view)

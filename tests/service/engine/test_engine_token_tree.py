@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tree_runner import END, grow, next_logprobs, state_after
 
+from service.engine import token_tree
 from service.engine.growth import Growth, Look
 from service.engine.loop import EngineLoop
 from service.engine.request import Finished, Job
-from service.engine.token_tree import MAX_KEPT_BYTES, TokenTree
+from service.engine.token_tree import TokenTree
 
 VOCAB = 32
 PROMPT = (5, 6, 9)
@@ -30,6 +31,7 @@ def growth_of(parents, token_ids, **options):
         "token_ids": np.array(token_ids, np.int32),
         "scored": np.ones(count, np.bool_),
         "look_of": np.full(count, -1, np.int32),
+        "kept": np.zeros(count, np.bool_),
     }
     return Growth(**(fields | options))
 
@@ -63,7 +65,7 @@ def growths_of_a_tree(draw):
                 look_of=looks,
                 new_looks=(Look(top_k=3, mass_of=bytes([1, 0] * (VOCAB // 2))),) if first else (),
                 root_look=draw(st.integers(-1, 0)),
-                kept=True,
+                kept=np.ones(count, np.bool_),
             )
         )
         num_nodes += count
@@ -127,20 +129,31 @@ def test_pooled_states_are_summed(runtime):
         (growth_of([0], [3], scored=np.zeros(2, np.bool_)), "another shape"),
         (growth_of([], [], new_looks=(Look(within=b"\1"),)), "1 entries"),
         (growth_of([], [], new_looks=(Look(temperature=0.0),)), "temperature"),
-        (
-            growth_of(
-                np.zeros(MAX_KEPT_BYTES // 16 + 1, np.int32),
-                np.ones(MAX_KEPT_BYTES // 16 + 1, np.int32),
-                kept=True,
-            ),
-            "too many states",
-        ),
     ],
 )
 def test_a_growth_that_does_not_fit_is_refused(runtime, growth, words):
     tree = TokenTree(state_after(runtime, ()), runtime.config, END)
     with pytest.raises(ValueError, match=words):
         tree.grow(growth)
+
+
+def test_states_kept_are_bounded(runtime, monkeypatch):
+    monkeypatch.setattr(token_tree, "MAX_KEPT_BYTES", 3 * 16)
+    tree = TokenTree(state_after(runtime, ()), runtime.config, END)
+    grow(tree, runtime, growth_of([0, 0], [3, 4], kept=np.ones(2, np.bool_)))
+    with pytest.raises(ValueError, match="too many states: 4"):
+        tree.grow(growth_of([1], [3], kept=np.ones(1, np.bool_)))
+    grow(tree, runtime, growth_of([1], [3]))
+
+
+def test_only_what_is_kept_can_be_gone_on_from(runtime):
+    tree = TokenTree(state_after(runtime, ()), runtime.config, END)
+    grow(tree, runtime, growth_of([0, 1], [4, 8], kept=np.array([False, True])))
+    with pytest.raises(ValueError, match="not kept"):
+        tree.grow(growth_of([1], [3]))
+    grow(tree, runtime, growth_of([2], [3]))
+    with pytest.raises(ValueError, match="not kept"):
+        tree.grow(growth_of([2], [3], forgets=True))
 
 
 @pytest.fixture
@@ -165,7 +178,7 @@ def test_a_job_grows_its_tree_and_ends_with_what_its_prompt_asked_for(loop, runt
         prompt_logprobs_from=1,
         next_top_k=1,
         return_state=True,
-        growth=growth_of([0, 1], [7, 8], kept=True),
+        growth=growth_of([0, 1], [7, 8], kept=np.array([False, True])),
     )
     assert loop.submit("w", [job])
     *_, scored, grown = steps(loop)
@@ -218,7 +231,7 @@ def test_a_failing_network_fails_the_trees_it_was_run_for(loop, runtime):
     assert loop.submit("w", [Job(job_id="a", max_tokens=0, growth=growth_of([], []))])
     steps(loop)
     runtime.failures = 1
-    loop.grow("w", "a", growth_of([0], [3], kept=True))
+    loop.grow("w", "a", growth_of([0], [3], kept=np.ones(1, np.bool_)))
     (end,) = steps(loop)
     assert end.error_code == "step_failed"
     assert not loop.busy

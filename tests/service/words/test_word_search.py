@@ -176,9 +176,10 @@ def test_beginnings_of_characters():
     assert not may_be_word_character(b"\xf0\x9f\x98")
 
 
+@pytest.mark.parametrize("state_bytes", [0, 2**30], ids=["together", "one by one"])
 @pytest.mark.parametrize("right", ["", " ba", "a", "."])
 @pytest.mark.parametrize("vocabulary", [CHAR, WORD], ids=["char", "word"])
-def test_a_fill_ranks_by_both_sides(vocabulary, right):
+def test_a_fill_ranks_by_both_sides(vocabulary, right, state_bytes):
     runtime = runtime_for(vocabulary)
     tokenizer = vocabulary.tokenizer
     gap = Gap.of("ab ", right)
@@ -190,6 +191,7 @@ def test_a_fill_ranks_by_both_sides(vocabulary, right):
         whole=gap.wants_whole_word,
         pool=10,
         candidates=tuple(tokenize_candidates(tokenizer, [" " + text for text in texts])),
+        state_bytes=state_bytes,
     )
     words = run_work(fill_blank(vocabulary, TokenTreePlan(), query), runtime, left)
     assert {word.text for word in words} == set(texts)
