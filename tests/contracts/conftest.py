@@ -1,10 +1,16 @@
-"""Networks to compare runtimes on: every cell, and every way the arrays of a model can lie."""
+"""What contract tests share: networks to compare runtimes on, and a running service.
 
+The networks have every cell, and every way the arrays of a model can lie.
+"""
+
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pytest
+from running_service import RunningService, running_service
+from tiny_bundle import tiny_bundle
 
 from model.config import ModelConfig
 from model.network.export import MAX_TABLE_ROWS, export_network
@@ -83,3 +89,9 @@ def open_runtime(tmp_path_factory: pytest.TempPathFactory) -> Opener:
         return LiteRTRuntime(path, config)
 
     return opened
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[RunningService]:
+    """One running service that the contract tests over HTTP share: limits as by default."""
+    with running_service(tiny_bundle()) as service:
+        yield service

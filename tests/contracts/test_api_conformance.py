@@ -1,0 +1,842 @@
+"""Every row of the contract's field tables, and its rules for bodies and headers, over real HTTP.
+
+A row says what a field is when it is left out, which values it takes, bounds included, and which
+it refuses with which code. That null and the default given outright mean the same as nothing
+given is seen from the answers, which are equal.
+"""
+
+import dataclasses
+import json
+import re
+from typing import Any
+
+import pytest
+from running_service import PATIENCE_SECONDS
+
+VOCAB_SIZE = 300
+NATIVE_DIMENSIONS = 16
+#: Forces the end of the document, so that a large ``max_tokens`` costs nothing.
+END_AT_ONCE = {"logit_bias": {"0": 100}}
+
+INVALID_TYPE, INVALID_VALUE = "invalid_type", "invalid_value"
+
+
+class Missing:
+    """The default of a field that is left out where no value says the same."""
+
+
+@dataclasses.dataclass
+class Row:
+    """A field: its default, values it takes, and ``(value, code[, param])`` that it refuses."""
+
+    name: str
+    default: Any
+    good: list[Any]
+    bad: list[tuple[Any, ...]]
+    along: dict[str, Any] = dataclasses.field(default_factory=dict)  # with good values
+    required: bool = False
+
+
+def whole(name, low, high, default=Missing, **more):
+    wrong = [True, "16", 1.5, [low], {"a": low}]
+    bad = [(value, INVALID_TYPE) for value in wrong]
+    bad += [(low - 1, INVALID_VALUE), (high + 1, INVALID_VALUE), (10**31, INVALID_VALUE)]
+    return Row(name, default, [low, high, float(low)], bad, **more)
+
+
+def real(name, low, high, default, **more):
+    bad = [(value, INVALID_TYPE) for value in (False, "1", [1.0], {})]
+    bad += [(value, INVALID_VALUE) for value in (low - 0.001, high + 0.001, 1e308, -(10**31))]
+    return Row(name, default, [low, high, (low + high) / 2], bad, **more)
+
+
+def flag(name, default, **more):
+    return Row(name, default, [False, True], wrong_types(0, 1, 0.0, "true", []), **more)
+
+
+def choice(name, default, *others):
+    bad = [*wrong_types(1, True, [default], {}), *wrong_values("", default.upper(), "x" * 5000)]
+    return Row(name, default, [default, *others], bad)
+
+
+def wrong_types(*values):
+    return [(value, INVALID_TYPE) for value in values]
+
+
+def wrong_values(*values):
+    return [(value, INVALID_VALUE) for value in values]
+
+
+MODEL = Row(
+    "model", "bpe", [], [*wrong_types(1, True, ["bpe"], {}), *[(v, "404") for v in ("", "no")]]
+)
+USER = Row("user", Missing, ["", "u" * 256], [*wrong_values("u" * 257), *wrong_types(1, ["u"])])
+STATES = Row(
+    "state",
+    Missing,
+    [],
+    [
+        *wrong_types(1, True, {}, [1]),
+        *[(state, "invalid_state", "state") for state in ("", "fts1", "fts1.AAAA.AAAA", "\ud800")],
+        (["fts1.AAAA.AAAA"] * 2, INVALID_VALUE),
+    ],
+)
+
+
+def texts(name, default=Missing, *, empty=True, **more):
+    """The four forms of ``prompt``."""
+    good = ["One day", ["One day", "a"], [5, 6], [[5], [6, 7]], [5.0], "\ud800", "\0\x1b", "日本語"]
+    empties = ["", [""], [[]], ["", "a"], [[], [1]]]
+    bad = [
+        *wrong_types(1, True, 1.5, {"a": 1}),
+        ([], INVALID_VALUE),
+        (["a", 1], INVALID_TYPE, f"{name}[1]"),
+        ([1, "a"], INVALID_TYPE, f"{name}[1]"),
+        ([[1], "a"], INVALID_TYPE, f"{name}[1]"),
+        (["a", [1]], INVALID_TYPE, f"{name}[1]"),
+        ([None], INVALID_TYPE, f"{name}[0]"),
+        ([True], INVALID_TYPE, f"{name}[0]"),
+        ([1.5], INVALID_TYPE, f"{name}[0]"),
+        ([[1, "2"]], INVALID_TYPE, f"{name}[0][1]"),
+        ([VOCAB_SIZE], "invalid_token_id", f"{name}[0]"),
+        ([0, -1], "invalid_token_id", f"{name}[1]"),
+        ([[1], [10**31]], "invalid_token_id", f"{name}[1][0]"),
+        (["a"] * 129, "too_many_prompts"),
+        ([5] * 32769, "context_length_exceeded"),
+    ]
+    if empty:
+        good += empties
+    else:
+        bad += [("", INVALID_VALUE)] + [
+            (value, INVALID_VALUE, f"{name}[0]") for value in empties[1:]
+        ]
+    return Row(name, default, good, bad, **more)
+
+
+PARSE_SPECIAL, ADD_SPECIAL = flag("parse_special", True), flag("add_special_tokens", False)
+RETURN_STATE = flag("return_state", False)
+
+COMPLETIONS = [
+    MODEL,
+    texts("prompt", ""),
+    whole("max_tokens", 0, 4096, 16, along=END_AT_ONCE),
+    real("temperature", 0, 2, 1.0),
+    real("top_p", 0, 1, 1.0),
+    whole("n", 1, 20, 1),
+    Row(
+        "best_of",
+        1,
+        [1, 20, 1.0],
+        [*wrong_values(0, -1, 21), *wrong_types(True, "1", 1.5, [])],
+    ),
+    Row("stream", False, [False], wrong_types(0, 1, "true", [], {})),
+    Row(
+        "stream_options",
+        Missing,
+        [{}, {"include_usage": None}, {"other": 1}],
+        [
+            *wrong_types(True, "usage", [], 1),
+            ({"include_usage": 1}, INVALID_TYPE, "stream_options.include_usage"),
+            (
+                {"continuous_usage_stats": "yes"},
+                INVALID_TYPE,
+                "stream_options.continuous_usage_stats",
+            ),
+        ],
+        along={"stream": True},
+    ),
+    whole("logprobs", 0, 20),
+    flag("echo", False),
+    Row(
+        "stop",
+        [],
+        ["x", [], ["x"], ["x" * 256] * 16, "\ud800", "\0"],
+        [
+            *wrong_values("", "x" * 257, ["x"] * 17),
+            ([""], INVALID_VALUE, "stop[0]"),
+            (["x", "y" * 257], INVALID_VALUE, "stop[1]"),
+            (["x", 1], INVALID_TYPE, "stop[1]"),
+            *wrong_types(1, True, {"x": 1}),
+        ],
+    ),
+    Row("suffix", "", ["", " and walked.\n"], wrong_types(1, True, ["x"], {})),
+    real("presence_penalty", -2, 2, 0),
+    real("frequency_penalty", -2, 2, 0),
+    Row(
+        "logit_bias",
+        {},
+        [{}, {"5": -100}, {"5": 100}, {"5": 0, "299": 1.5}],
+        [
+            *wrong_types([], "5", 5, True),
+            ({"5": 100.001}, INVALID_VALUE, "logit_bias.5"),
+            ({"5": -100.001}, INVALID_VALUE, "logit_bias.5"),
+            ({"5": "1"}, INVALID_TYPE, "logit_bias.5"),
+            ({"5": True}, INVALID_TYPE, "logit_bias.5"),
+            ({"5": None}, INVALID_TYPE, "logit_bias.5"),
+            ({"300": 1}, "invalid_token_id", "logit_bias.300"),
+            ({"-1": 1}, "invalid_token_id", "logit_bias.-1"),
+            ({"a": 1}, "invalid_token_id"),
+            ({"": 1}, "invalid_token_id"),
+            ({str(i): 1 for i in range(1024)}, "invalid_token_id", "logit_bias.300"),
+            ({str(i): 1 for i in range(1025)}, INVALID_VALUE),
+        ],
+    ),
+    whole("seed", -(2**63), 2**63 - 1),
+    USER,
+    Row(
+        "top_k",
+        0,
+        [-1, 0, 1, VOCAB_SIZE, 1.0],
+        [*wrong_values(-2, VOCAB_SIZE + 1), *wrong_types(True, "1", 1.5)],
+    ),
+    real("min_p", 0, 1, 0),
+    real("typical_p", 0, 1, 1),
+    real("repetition_penalty", 0.1, 10, 1.0),
+    whole("min_tokens", 0, 3, 0),
+    flag("ignore_eos", False),
+    Row(
+        "stop_token_ids",
+        [],
+        [[], [5], [5.0], list(range(16))],
+        [
+            *wrong_values(list(range(17))),
+            *wrong_types(5, "5", True, {}),
+            (["5"], INVALID_TYPE, "stop_token_ids[0]"),
+            ([5, True], INVALID_TYPE, "stop_token_ids[1]"),
+            ([VOCAB_SIZE], "invalid_token_id", "stop_token_ids[0]"),
+            ([-1], "invalid_token_id", "stop_token_ids[0]"),
+        ],
+    ),
+    flag("include_stop_str_in_output", False),
+    Row(
+        "truncate_prompt_tokens",
+        -1,
+        [-1, 1, 32768, 10**9, 1.0],
+        [*wrong_values(0, -2), *wrong_types(True, "1", 1.5, [])],
+    ),
+    ADD_SPECIAL,
+    PARSE_SPECIAL,
+    flag("skip_special_tokens", True),
+    flag("return_token_ids", False),
+    RETURN_STATE,
+    STATES,
+]
+
+CANDIDATES_BAD = [
+    *wrong_types("a", 1, True, {}),
+    ([""], INVALID_VALUE, "candidates[0]"),
+    (["a", "x" * 1025], INVALID_VALUE, "candidates[1]"),
+    ([1], INVALID_TYPE, "candidates[0]"),
+    ([None], INVALID_TYPE, "candidates[0]"),
+    (["a"] * 2001, INVALID_VALUE),
+]
+
+NEXT = [
+    MODEL,
+    texts("prompt", ""),
+    STATES,
+    RETURN_STATE,
+    whole("top_k", 1, 1000, 10),
+    choice("unit", "token", "word"),
+    Row(
+        "temperature",
+        1.0,
+        [1e-6, 2, 1],
+        [*wrong_values(0, -0.5, 2.001), *wrong_types(True, "1", [])],
+    ),
+    Row(
+        "candidates",
+        [],
+        [[], ["a"], ["a", [5, 6]], ["x" * 1024], ["a"] * 2000],
+        [
+            *CANDIDATES_BAD,
+            ([[]], INVALID_VALUE, "candidates[0]"),
+            ([[VOCAB_SIZE]], "invalid_token_id", "candidates[0][0]"),
+        ],
+    ),
+]
+
+SCORE = [
+    MODEL,
+    texts("input", required=True),
+    Row(
+        "context",
+        "",
+        ["One", [5], ["One"], [[5]], "", [], [""]],
+        [
+            *wrong_types(1, True, {"a": 1}),
+            *wrong_values(["a", "b"]),
+            (["a", 1], INVALID_TYPE, "context[1]"),
+            ([VOCAB_SIZE], "invalid_token_id", "context[0]"),
+            (["a"] * 129, "too_many_prompts"),
+            ([5] * 32769, "context_length_exceeded"),
+        ],
+    ),
+    flag("score_first_token", False),
+    whole("top_logprobs", 0, 20, 0),
+    flag("per_token", True),
+    STATES,
+    RETURN_STATE,
+    ADD_SPECIAL,
+    PARSE_SPECIAL,
+]
+
+FILL = [
+    MODEL,
+    Row(
+        "text",
+        Missing,
+        ["a ____ b", "____", "a_______", " ____.\n"],
+        [*wrong_values("", "a", "a ___ b", "____ ____"), *wrong_types(1, True, ["____"], {})],
+        required=True,
+    ),
+    whole("top_n", 1, 50, 5),
+    whole("pool", 1, 2000, along={"candidates": ["a"]}),
+    Row("candidates", [], [[], ["a", "b"], ["x" * 1024]], CANDIDATES_BAD),
+    whole("max_right_tokens", 0, 512, 64),
+    Row(
+        "blank",
+        "____",
+        ["*", "#" * 16],
+        [*wrong_values("", "#" * 17), *wrong_types(1, True, ["#"])],
+        along={"text": "a * ################ b"},
+    ),
+]
+
+EXPLAIN = [
+    MODEL,
+    Row(
+        "prompt",
+        Missing,
+        ["One day", "", [5, 6], [5.0]],
+        [
+            *wrong_types(1, True, ["a"], [[5]], {}),
+            ([VOCAB_SIZE], "invalid_token_id", "prompt[0]"),
+            ([5] * 32769, "context_length_exceeded"),
+        ],
+        required=True,
+    ),
+    Row(
+        "target",
+        Missing,
+        [" day", [5], "\ud800"],
+        [
+            *wrong_types(1, True, ["a"], [[5]], {}),
+            *wrong_values(""),
+            ([VOCAB_SIZE], "invalid_token_id", "target[0]"),
+        ],
+    ),
+    choice("unit", "word", "token"),
+    choice("method", "leave_one_out"),
+    whole("max_units", 1, 512, 256),
+]
+
+EMBEDDINGS = [
+    MODEL,
+    texts("input", empty=False, required=True),
+    choice("encoding_format", "float", "base64"),
+    Row(
+        "dimensions",
+        NATIVE_DIMENSIONS,
+        [float(NATIVE_DIMENSIONS)],
+        [*wrong_values(0, 15, 17, -1), *wrong_types(True, "16", 1.5)],
+    ),
+    USER,
+    choice("pooling", "mean", "last"),
+    flag("normalize", True),
+]
+
+TEXTS_BAD = [*wrong_types(1, True, {}), ([1], INVALID_TYPE, "prompt[0]"), ([], INVALID_VALUE)]
+TOKENIZE = [
+    MODEL,
+    Row("prompt", Missing, ["", "One", ["a", ""], "\ud800", "\0"], TEXTS_BAD, required=True),
+    ADD_SPECIAL,
+    PARSE_SPECIAL,
+    flag("return_token_strs", False),
+]
+DETOKENIZE = [
+    MODEL,
+    Row(
+        "tokens",
+        Missing,
+        [[], [0], [5.0, 6]],
+        [
+            *wrong_types("a", 1, True, {}),
+            (["5"], INVALID_TYPE, "tokens[0]"),
+            ([1, True], INVALID_TYPE, "tokens[1]"),
+            ([VOCAB_SIZE], "invalid_token_id", "tokens[0]"),
+            ([1, -1], "invalid_token_id", "tokens[1]"),
+        ],
+        required=True,
+    ),
+    flag("skip_special_tokens", False),
+]
+
+#: Endpoint: its fields, and a request that is fine.
+ENDPOINTS = {
+    "/v1/completions": (COMPLETIONS, {"prompt": "One", "max_tokens": 3, "seed": 7}),
+    "/v1/next": (NEXT, {"prompt": "One", "unit": "token"}),
+    "/v1/score": (SCORE, {"input": "One day"}),
+    "/v1/fill": (FILL, {"text": "a ____ b", "candidates": ["a", "bc"], "pool": 2}),
+    "/v1/explain": (EXPLAIN, {"prompt": "One day", "target": " we"}),
+    "/v1/embeddings": (EMBEDDINGS, {"input": "One day"}),
+    "/v1/tokenize": (TOKENIZE, {"prompt": "One day<|endoftext|>"}),
+    "/v1/detokenize": (DETOKENIZE, {"tokens": [0, 5, 6]}),
+}
+ROWS = [(path, row) for path, (rows, _) in ENDPOINTS.items() for row in rows]
+
+
+def case_id(value):
+    if isinstance(value, Row):
+        return value.name
+    if isinstance(value, str) and value.startswith("/"):
+        return value.rpartition("/")[2]
+    return re.sub(r"[^ -~]|\[", "?", json.dumps(value))[:24]
+
+
+def send(service, path, body, **headers):
+    return service.session.post(
+        service.url + path,
+        data=json.dumps(body),
+        headers={"Content-Type": "application/json", **headers},
+        timeout=PATIENCE_SECONDS,
+    )
+
+
+def said(answer):
+    """A 200 answer without what differs from request to request."""
+    assert answer.status_code == 200, answer.text
+    return {key: value for key, value in answer.json().items() if key not in ("id", "created")}
+
+
+def check_error(answer, status, code, param):
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.text.isascii()
+    error = answer.json()["error"]
+    assert list(error) == ["message", "type", "param", "code"]
+    assert (error["code"], error["param"]) == (code, param), error
+    assert error["type"] == "invalid_request_error"
+    assert len(error["message"]) < 500
+    assert answer.headers["x-request-id"]
+    return error["message"]
+
+
+@pytest.mark.parametrize(("path", "row"), ROWS, ids=case_id)
+def test_null_and_the_default_mean_the_same_as_nothing(service, path, row):
+    body = dict(ENDPOINTS[path][1])
+    if row.name == "seed":
+        body |= {"temperature": 0}  # so that nothing but the seed differs
+    body.pop(row.name, None)
+    if row.required:
+        for given in ({}, {row.name: None}):
+            check_error(send(service, path, body | given), 400, "missing_parameter", row.name)
+        return
+    left_out = send(service, path, body)
+    null = send(service, path, body | {row.name: None})
+    if row.name == "seed":
+        assert said(left_out).pop("seed") != said(null).pop("seed")
+        return
+    if path == "/v1/completions":
+        assert left_out.json()["seed"] == 7
+    assert said(null) == said(left_out)
+    if row.default is not Missing:
+        assert said(send(service, path, body | {row.name: row.default})) == said(left_out)
+
+
+@pytest.mark.parametrize(
+    ("path", "row", "value"),
+    [(path, row, value) for path, row in ROWS for value in row.good],
+    ids=case_id,
+)
+def test_values_that_are_taken(service, path, row, value):
+    body = ENDPOINTS[path][1] | row.along | {row.name: value}
+    answer = send(service, path, body, **{"foretoken-strict": "true"})
+    assert answer.status_code == 200, answer.text
+    if not body.get("stream"):
+        assert answer.text.isascii()
+        check_numbers(answer.json())
+    assert "foretoken-ignored-fields" not in answer.headers
+    assert re.fullmatch(r"bpe@\S+", answer.headers["foretoken-model"])
+
+
+def check_numbers(value, name=""):
+    """Logprobs are finite, written with a fraction; nothing is NaN."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            check_numbers(item, name if name == "top_logprobs" else key)
+    elif isinstance(value, list):
+        for item in value:
+            check_numbers(item, name)
+    elif "logprob" in name and value is not None and name != "logprobs":
+        assert type(value) is float, (name, value)
+        assert -1e7 < value <= 1e-6, (name, value)
+    elif isinstance(value, float):
+        assert value == value and abs(value) != float("inf")
+
+
+@pytest.mark.parametrize(
+    ("path", "row", "refused"),
+    [(path, row, refused) for path, row in ROWS for refused in row.bad],
+    ids=case_id,
+)
+def test_values_that_are_refused(service, path, row, refused):
+    value, code, *param = refused
+    status = {"404": 404, "invalid_state": 422}.get(code, 400)
+    code = {"404": "model_not_found"}.get(code, code)
+    along = {"stream": True} if row.name == "stream_options" else {}
+    answer = send(service, path, ENDPOINTS[path][1] | along | {row.name: value})
+    message = check_error(answer, status, code, param[0] if param else row.name)
+    assert row.name in message
+
+
+#: Fields that are right each, but not together: the body, the code, the field to blame.
+DISAGREEING = [
+    ("/v1/completions", {"n": 2, "best_of": 1}, INVALID_VALUE, "best_of"),
+    ("/v1/completions", {"best_of": 2, "stream": True}, INVALID_VALUE, "best_of"),
+    ("/v1/completions", {"stream_options": {}}, INVALID_VALUE, "stream_options"),
+    (
+        "/v1/completions",
+        {"stream": False, "stream_options": {"include_usage": True}},
+        INVALID_VALUE,
+        "stream_options",
+    ),
+    ("/v1/completions", {"min_tokens": 4, "max_tokens": 3}, INVALID_VALUE, "min_tokens"),
+    ("/v1/completions", {"min_tokens": 17}, INVALID_VALUE, "min_tokens"),
+    ("/v1/completions", {"prompt": ["a"] * 13, "n": 20}, "too_many_sequences", "prompt"),
+    ("/v1/completions", {"prompt": ["a"] * 13, "best_of": 20}, "too_many_sequences", "prompt"),
+    ("/v1/completions", {"prompt": "a" * 300_000}, "context_length_exceeded", "prompt"),
+    (
+        "/v1/completions",
+        {"state": "fts1.AAAA.AAAA", "add_special_tokens": True},
+        INVALID_VALUE,
+        "add_special_tokens",
+    ),
+    ("/v1/score", {"input": ["a", "b"], "context": ["a"]}, INVALID_VALUE, "context"),
+    ("/v1/fill", {"text": "____", "prefix": "a"}, INVALID_VALUE, "prefix"),
+    ("/v1/fill", {"text": "____", "suffix": "a"}, INVALID_VALUE, "suffix"),
+    ("/v1/fill", {"text": "____", "blank": "*"}, INVALID_VALUE, "text"),
+    ("/v1/fill", {"text": "* and *", "blank": "*"}, INVALID_VALUE, "text"),
+    ("/v1/tokenize", {"prompt": "a", "content": "a"}, INVALID_VALUE, "content"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "code", "param"), DISAGREEING, ids=case_id)
+def test_fields_that_disagree(service, path, body, code, param):
+    check_error(send(service, path, body), 400, code, param)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/completions", {"prompt": ["a"] * 128, "n": 2, "max_tokens": 0}),
+        ("/v1/completions", {"prompt": [5] * 32768, "max_tokens": 0}),
+        ("/v1/completions", {"prompt": "a" * 40_000, "truncate_prompt_tokens": 2, "max_tokens": 0}),
+        ("/v1/fill", {"prefix": "a ", "candidates": ["b"]}),
+        ("/v1/fill", {"suffix": " b", "candidates": ["b"]}),
+        ("/v1/fill", {"prefix": "a", "suffix": "", "candidates": ["b"]}),
+        ("/v1/score", {"input": ["a", "b"], "context": ["c", "d"]}),
+        ("/v1/score", {"input": ["a", "b"], "context": "c"}),
+        ("/v1/tokenize", {"content": ["a", "b"]}),
+        ("/tokenize", {"content": "a"}),
+        ("/detokenize", {"tokens": [5]}),
+    ],
+    ids=case_id,
+)
+def test_fields_that_agree(service, path, body):
+    assert send(service, path, body).status_code == 200
+
+
+def test_the_default_seed_is_random_and_told(service):
+    body = {"prompt": "One", "max_tokens": 8}
+    first = said(send(service, "/v1/completions", body))
+    assert said(send(service, "/v1/completions", body | {"seed": first["seed"]})) == first
+
+
+def test_keys_come_in_the_order_of_the_contract(service):
+    head = ["id", "object", "created", "model", "system_fingerprint"]
+    orders = {
+        "/v1/completions": [*head, "seed", "choices", "usage"],
+        "/v1/next": [*head, "data", "usage"],
+        "/v1/score": [*head, "data", "usage"],
+        "/v1/fill": [*head, "filled", "pool_size", "prior_coverage", "data", "usage"],
+        "/v1/explain": [*head, "target", "unit", "method", "contributions", "ranking", "usage"],
+        "/v1/embeddings": ["object", "data", "model", "usage"],
+        "/v1/tokenize": ["tokens", "count", "max_model_len", "token_strs"],
+        "/v1/detokenize": ["prompt", "content"],
+    }
+    for path, order in orders.items():
+        assert list(send(service, path, ENDPOINTS[path][1]).json()) == order, path
+    choice = ["index", "text", "logprobs", "finish_reason", "stop_reason"]
+    completion = send(service, "/v1/completions", ENDPOINTS["/v1/completions"][1]).json()
+    assert list(completion["choices"][0]) == choice
+
+
+# Section 1: what a body may be.
+
+UNSUPPORTED = {
+    "messages": [{"role": "user", "content": "a"}],
+    "prompt_embeds": "AAAA",
+    "prompt_logprobs": 1,
+    "use_beam_search": True,
+    "response_format": {"type": "json_object"},
+    "structured_outputs": {"regex": "a"},
+    "guided_json": {"a": 1},
+    "guided_whatever": "a",
+    "grammar": "root",
+    "json_schema": {"a": 1},
+    "tools": [1],
+    "functions": [1],
+    "lora": "a",
+    "watermark": True,
+}
+
+
+@pytest.mark.parametrize("path", ENDPOINTS, ids=case_id)
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_what_would_change_the_meaning_is_not_ignored(service, path, name):
+    fine = ENDPOINTS[path][1]
+    answer = send(service, path, fine | {name: UNSUPPORTED[name]})
+    check_error(answer, 400, "unsupported_parameter", name)
+    check_error(send(service, path, fine | {name: 0}), 400, "unsupported_parameter", name)
+
+
+@pytest.mark.parametrize("harmless", [None, False, [], {}], ids=case_id)
+def test_what_is_not_supported_may_be_switched_off(service, harmless):
+    body = ENDPOINTS["/v1/completions"][1] | dict.fromkeys(UNSUPPORTED, harmless)
+    assert send(service, "/v1/completions", body).status_code == 200
+
+
+def test_the_plain_response_format_is_fine(service):
+    body = ENDPOINTS["/v1/completions"][1] | {"response_format": {"type": "text"}}
+    assert send(service, "/v1/completions", body).status_code == 200
+
+
+@pytest.mark.parametrize("path", ENDPOINTS, ids=case_id)
+def test_unknown_fields_are_named_or_refused(service, path):
+    body = ENDPOINTS[path][1] | {"zeta": 1, "alpha": {"x": 1}, "sp ace": 1, "\ud800": 2}
+    answer = send(service, path, body)
+    assert answer.status_code == 200
+    assert answer.headers["foretoken-ignored-fields"] == "alpha,zeta"
+    strictly = send(service, path, ENDPOINTS[path][1] | {"zeta": 1}, **{"foretoken-strict": "true"})
+    check_error(strictly, 400, "unknown_parameter", "zeta")
+
+
+def test_at_most_ten_ignored_fields_are_named(service):
+    body = {"tokens": [5]} | {f"f{index:02}": 1 for index in range(15)}
+    named = send(service, "/v1/detokenize", body).headers["foretoken-ignored-fields"]
+    assert named == ",".join(f"f{index:02}" for index in range(10))
+
+
+DEEP = b'{"x":' + b"[" * 63 + b"]" * 63 + b',"tokens":[5]}'
+BODIES = {
+    "empty": (b"", False),
+    "white": (b" \n", False),
+    "cut": (b'{"tokens":[5]', False),
+    "trailing": (b'{"tokens":[5]} x', False),
+    "comma": (b'{"tokens":[5],}', False),
+    "single quotes": (b"{'tokens':[5]}", False),
+    "comment": (b'{"tokens":[5]/**/}', False),
+    "array": (b"[]", False),
+    "string": (b'"a"', False),
+    "number": (b"1", False),
+    "null": (b"null", False),
+    "not UTF-8": (b'{"x":"\xff","tokens":[5]}', False),
+    "overlong UTF-8": (b'{"x":"\xc0\x80","tokens":[5]}', False),
+    "surrogate in UTF-8": (b'{"x":"\xed\xa0\x80","tokens":[5]}', False),
+    "UTF-16": ('{"tokens":[5]}'.encode("utf-16"), False),
+    "NaN": (b'{"x":NaN,"tokens":[5]}', False),
+    "Infinity": (b'{"x":Infinity,"tokens":[5]}', False),
+    "-Infinity": (b'{"x":-Infinity,"tokens":[5]}', False),
+    "64 levels": (DEEP, True),
+    "65 levels": (DEEP.replace(b"[]", b"[[]]"), False),
+    "many levels": (b'{"x":' + b"[" * 100_000, False),
+    "32 digits": (b'{"x":' + b"9" * 32 + b',"tokens":[5]}', True),
+    "33 digits": (b'{"x":' + b"9" * 33 + b',"tokens":[5]}', False),
+    "-33 digits": (b'{"x":-' + b"9" * 33 + b',"tokens":[5]}', False),
+    "control character": (b'{"x":"\x01","tokens":[5]}', False),
+    "escaped NUL": (b'{"x":"\\u0000","tokens":[5]}', True),
+    "lone surrogate": (b'{"x":"\\ud800","tokens":[5]}', True),
+    "white space around": (b' \r\n\t{"tokens" : [5]}\n', True),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_what_a_body_may_be(service, name):
+    body, taken = BODIES[name]
+    answer = service.session.post(
+        service.url + "/v1/detokenize", data=body, headers={"Content-Type": "application/json"}
+    )
+    if taken:
+        assert answer.status_code == 200, answer.text
+    else:
+        check_error(answer, 400, "invalid_json", None)
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "temperature"])
+@pytest.mark.parametrize("digits", [b"1e400", b"-1e400", b"1" + b"0" * 400 + b".0"])
+def test_numbers_beyond_all_floats(service, name, digits):
+    body = b'{"' + name.encode() + b'":' + digits + b"}"
+    answer = service.session.post(service.url + "/v1/completions", data=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] in (INVALID_VALUE, "invalid_json")
+
+
+MEDIA_TYPES = {
+    "application/json": True,
+    "application/json; charset=utf-8": True,
+    "Application/JSON;charset=UTF-8": True,
+    "text/plain": False,
+    "application/x-www-form-urlencoded": False,
+    "multipart/form-data; boundary=x": False,
+    "application/jsonl": False,
+    "json": False,
+}
+
+
+@pytest.mark.parametrize("media_type", MEDIA_TYPES, ids=str)
+def test_media_types(service, media_type):
+    answer = send(service, "/v1/detokenize", {"tokens": [5]}, **{"Content-Type": media_type})
+    if MEDIA_TYPES[media_type]:
+        assert answer.status_code == 200
+    else:
+        check_error(answer, 415, "unsupported_media_type", None)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity", "x"])
+def test_content_encodings_are_refused(service, encoding):
+    answer = send(service, "/v1/detokenize", {"tokens": [5]}, **{"Content-Encoding": encoding})
+    check_error(answer, 415, "unsupported_media_type", None)
+
+
+def test_a_lone_surrogate_is_the_replacement_character(service):
+    both = [said(send(service, "/v1/tokenize", {"prompt": text})) for text in ("\ud800", "\ufffd")]
+    assert both[0] == both[1]
+    pair = send(service, "/v1/tokenize", {"prompt": "\U0001f600"}).json()["tokens"]
+    assert said(send(service, "/v1/detokenize", {"tokens": pair}))["prompt"] == "\U0001f600"
+
+
+# Section 1: headers and routing.
+
+GETS = [
+    "/",
+    "/docs",
+    "/health",
+    "/ready",
+    "/version",
+    "/metrics",
+    "/openapi.json",
+    "/v1/models",
+    "/v1/models/bpe",
+    "/v1/tokenizer_info",
+    "/tokenizer_info",
+]
+POSTS = [*ENDPOINTS, "/tokenize", "/detokenize"]
+
+
+@pytest.mark.parametrize("path", GETS)
+def test_get_and_head(service, path):
+    got = service.get(path, allow_redirects=False)
+    head = service.session.head(service.url + path, timeout=PATIENCE_SECONDS)
+    assert (got.status_code, head.status_code, head.content) == (200, 200, b"")
+    assert head.headers["Content-Type"] == got.headers["Content-Type"]
+    for answer in (got, head):
+        assert answer.headers["x-request-id"]
+        assert ("foretoken-model" in answer.headers) == path.startswith("/v1/")
+        assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+
+
+@pytest.mark.parametrize("path", GETS + POSTS)
+def test_wrong_methods_and_trailing_slashes(service, path):
+    wrong = {"POST", "PUT", "PATCH", "DELETE"} if path in GETS else {"GET", "HEAD", "PUT", "DELETE"}
+    for method in sorted(wrong):
+        answer = service.session.request(method, service.url + path, timeout=PATIENCE_SECONDS)
+        assert answer.status_code == 405
+        right = {"GET", "HEAD"} if path in GETS else {"POST"}
+        assert right <= set(re.split(", *", answer.headers["Allow"])) <= right | {"OPTIONS"}
+        if method != "HEAD":
+            check_error(answer, 405, "method_not_allowed", None)
+    if path != "/":
+        check_error(service.get(path + "/", allow_redirects=False), 404, "unknown_url", None)
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/v1", "/v1/", "/v1/Completions", "/v1/%00", "/v1/édition"]
+)
+def test_unknown_paths(service, path):
+    check_error(service.get(path, allow_redirects=False), 404, "unknown_url", None)
+
+
+def test_chat_is_told_where_completions_are(service):
+    answer = send(service, "/v1/chat/completions", {"messages": []})
+    assert "/v1/completions" in check_error(answer, 404, "unknown_url", None)
+
+
+@pytest.mark.parametrize("model", ["no", "bp", "BPE", "bpe%20", "a.b-c_d"])
+def test_unknown_models(service, model):
+    check_error(service.get(f"/v1/models/{model}"), 404, "model_not_found", "model")
+
+
+@pytest.mark.parametrize("request_id", ["a", "A.b_c-9", "x" * 128])
+def test_request_ids_that_are_kept(service, request_id):
+    for path in ("/health", "/v1/nothing"):
+        answer = service.get(path, headers={"X-Request-Id": request_id})
+        assert answer.headers["x-request-id"] == request_id
+
+
+@pytest.mark.parametrize("request_id", ["", "a b", "x" * 129, "é", "a,b", "a/b"])
+def test_request_ids_that_are_replaced(service, request_id):
+    given = {"X-Request-Id": request_id.encode()}
+    ids = {service.get("/health", headers=given).headers["x-request-id"] for _ in range(2)}
+    assert len(ids) == 2
+    assert all(re.fullmatch("[A-Za-z0-9._-]{1,128}", one) and one != request_id for one in ids)
+
+
+@pytest.mark.parametrize("header", ["Bearer ", "Bearer x", "Basic eDp4", "nonsense", ""])
+def test_without_keys_any_authorization_is_fine(service, header):
+    answer = send(service, "/v1/detokenize", {"tokens": [5]}, Authorization=header)
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("accept", ["text/html", "text/event-stream", "nonsense", "image/*;q=0"])
+def test_accept_is_ignored(service, accept):
+    answer = send(service, "/v1/detokenize", {"tokens": [5]}, Accept=accept)
+    assert answer.headers["Content-Type"] == "application/json"
+
+
+#: The order of checks of section 2: each request is wrong in two ways; the first one counts.
+TWO_FAULTS = [
+    ("/v1/nothing", "{", "text/plain", 404, "unknown_url"),
+    ("/v1/completions", "{", "text/plain", 415, "unsupported_media_type"),
+    ("/v1/completions", " " * 8388609, "text/plain", 415, "unsupported_media_type"),
+    ("/v1/completions", "{" + " " * 8388609, "application/json", 413, "request_too_large"),
+    ("/v1/completions", '{"model":"no","n":0}', "application/json", 404, "model_not_found"),
+    ("/v1/completions", '{"n":0,"prompt":[5,999]}', "application/json", 400, "invalid_token_id"),
+    ("/v1/completions", '{"n":0,"state":"x"}', "application/json", 400, "invalid_value"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "media_type", "status", "code"), TWO_FAULTS, ids=case_id)
+def test_the_order_of_checks(service, path, body, media_type, status, code):
+    answer = service.session.post(
+        service.url + path,
+        data=body,
+        headers={"Content-Type": media_type},
+        timeout=PATIENCE_SECONDS,
+    )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "text/plain"])
+def test_a_body_at_and_above_the_limit(service, media_type):
+    fits = b'{"tokens":[5]}'.ljust(8388608)
+    status = 200 if media_type == "application/json" else 415
+    for body, expected in ((fits, status), (fits + b" ", 413 if status == 200 else 415)):
+        answer = service.session.post(
+            service.url + "/v1/detokenize",
+            data=body,
+            headers={"Content-Type": media_type},
+            timeout=PATIENCE_SECONDS,
+        )
+        assert answer.status_code == expected
+    assert service.get("/health").status_code == 200
