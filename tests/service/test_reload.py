@@ -1,6 +1,9 @@
 """Another version without a pause: what is asked for, what runs where, what cannot be loaded."""
 
+import hashlib
+import json
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -162,7 +165,27 @@ def test_restarted_processes_serve_what_was_served_last(served):
     wait_until(lambda: requests.get(served.url + "/ready", timeout=60).ok, "the engine is back")
 
 
-def test_a_version_that_is_damaged_or_does_not_answer_as_recorded(served, bundles):
+def test_a_version_that_answers_otherwise_than_recorded(served, bundles):
+    folder, newer = bundles
+    wrong = folder / "tiny" / "3"
+    shutil.copytree(newer, wrong)
+    manifest = json.loads((wrong / "bundle.json").read_text())
+    manifest["self_check"]["logits"][0] += 1.0
+    (wrong / "bundle.json").write_text(json.dumps(manifest))
+    digest = hashlib.sha256((wrong / "bundle.json").read_bytes()).hexdigest()
+    sums = (wrong / "SHA256SUMS").read_text().splitlines()
+    lines = [f"{digest}  bundle.json" if line.endswith(" bundle.json") else line for line in sums]
+    (wrong / "SHA256SUMS").write_text("".join(f"{line}\n" for line in lines))
+    answer = reload(served, version="3")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "model_load_failed")
+    assert "otherwise than recorded" in answer.json()["error"]["message"]
+    assert statuses(served) == {"1": "available", "2": "active", "3": "failed"}
+    assert versions_answering(served) == {"tiny@2"}
+    wait_until(lambda: engines(served) == 1, "the engine that failed is gone")
+    shutil.rmtree(wrong)
+
+
+def test_a_damaged_version(served, bundles):
     folder, _ = bundles
     (folder / "tiny" / "1" / "network.tflite").write_bytes(b"rubbish")
     answer = reload(served, version="1")
