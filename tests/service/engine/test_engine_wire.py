@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.sampling import SamplingParams
+from service.engine.growth import Grown, Growth, Look
 from service.engine.request import (
     EngineStatus,
     Finished,
@@ -20,6 +21,7 @@ from service.engine.request import (
 from service.engine.wire import (
     Cancel,
     Events,
+    Grow,
     Hello,
     Ping,
     Refused,
@@ -54,6 +56,15 @@ EVENTS = (
         "stop",
         stop_token_id=0,
         next=NextTokens(np.array([5], np.int32), np.array([-0.5], np.float32), 0.6, 1.5),
+    ),
+    Grown(
+        "d",
+        np.array([-1.5], np.float32),
+        np.array([2], np.int32),
+        np.array([4, 5], np.int32),
+        np.array([-1, -2], np.float32),
+        np.array([-0.5]),
+        np.zeros(0),
     ),
     Finished("c", "error", error_code="step_failed", error_message="the model failed"),
 )
@@ -109,6 +120,19 @@ jobs = st.builds(
 def test_what_a_worker_says_arrives_as_it_was(several):
     for message in (Submit("engine", tuple(several)), Cancel(("a",)), Hello(1), Ping()):
         assert decode_to_engine(encode(message)) == message
+
+
+def test_what_a_tree_is_to_grow_arrives_as_it_was():
+    growth = Growth(
+        parents=np.array([0, 1], np.int32),
+        token_ids=np.array([7, 8], np.int32),
+        scored=np.array([True, False]),
+        look_of=np.array([-1, 0], np.int32),
+        kept=np.array([False, True]),
+        new_looks=(Look(top_k=3, within=b"\0\1", temperature=0.5),),
+    )
+    for message in (Grow("a", growth), Submit("engine", (Job(job_id="a", growth=growth),))):
+        assert plain(decode_to_engine(encode(message))) == plain(message)
 
 
 @given(st.binary(max_size=200))
