@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def measure(config: ModelConfig, weights: str, num_threads: int) -> dict[str, An
             sys.executable,
             "-c",
             EXPORT_SCRIPT,
-            network,
+            str(network),
             json.dumps(config.to_dict()),
             weights,
         ]
@@ -104,12 +105,12 @@ def figures(runtime: LiteRTRuntime) -> list[dict[str, Any]]:
     for batch in STEP_BATCHES:
         ids = rng.integers(0, config.vocab_size, batch, np.int32)
         state = rng.uniform(-0.5, 0.5, (batch, config.state_size)).astype(np.float32)
-        milliseconds = best_milliseconds(lambda i=ids, s=state: runtime.step(i, s))
+        milliseconds = best_milliseconds(partial(runtime.step, ids, state))
         lines.append(_figure("step", batch, 1, milliseconds))
     for batch, num_tokens in PREFILL_SHAPES:
         ids = rng.integers(0, config.vocab_size, (batch, num_tokens), np.int32)
         state = runtime.initial_state(batch)
-        milliseconds = best_milliseconds(lambda i=ids, s=state: runtime.prefill(i, s))
+        milliseconds = best_milliseconds(partial(runtime.prefill, ids, state))
         lines.append(_figure("prefill", batch, num_tokens, milliseconds))
     return lines
 

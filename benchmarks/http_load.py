@@ -1,0 +1,194 @@
+"""The service as a whole: real HTTP over the loopback, a closed loop of clients, 128 tokens each.
+
+The service runs as it comes, with one engine and one worker. The load comes from one other process
+(``load_client``) on the same machine; how much of a core that takes is in the results. Prompts
+differ from request to request, so nothing comes from the cache of states.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks import engine
+from benchmarks.load_client import Load, Outcome, put_load
+from benchmarks.record import Result, find_median, percentile
+from benchmarks.service_process import RunningService
+from benchmarks.subject import Subject
+from model.tokenizers.tokenizer import Tokenizer
+
+REPETITIONS = 5
+#: A client sends nothing more after so long, however few of its requests are done.
+SECONDS_PER_RUN = 2.0
+NUM_TOKENS = 128
+
+_SAMPLING = {"temperature": 1.0, "top_p": 0.95}
+_COMPLETION = {"max_tokens": NUM_TOKENS, "ignore_eos": True, **_SAMPLING}
+_STREAM = {**_COMPLETION, "stream": True, "stream_options": {"include_usage": True}}
+_WORDS = [
+    "the",
+    "of",
+    "and",
+    "to",
+    "in",
+    "that",
+    "was",
+    "with",
+    "for",
+    "his",
+    "her",
+    "from",
+    "they",
+    "were",
+    "had",
+    "been",
+    "when",
+    "there",
+    "one",
+    "all",
+    "which",
+    "would",
+    "their",
+    "some",
+    "time",
+    "little",
+    "great",
+    "house",
+    "day",
+    "night",
+    "people",
+    "long",
+    "road",
+    "water",
+    "city",
+    "old",
+]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kind of load.
+
+    Attributes:
+        name: of the case in the results.
+        num_clients: how many send at a time.
+        num_requests: how many each of them sends.
+        path: where to.
+        prompt_tokens: length of the prompts.
+        body: the request, but for the prompt.
+        engine_case: the engine's figure that the rate is a share of; empty: none.
+    """
+
+    name: str
+    num_clients: int
+    num_requests: int
+    path: str
+    prompt_tokens: int
+    body: Mapping[str, Any] = field(hash=False)
+    engine_case: str = ""
+
+
+def _completions(name: str, num_clients: int, num_requests: int, body: Mapping[str, Any]) -> Case:
+    engine_case = engine.case_of(min(num_clients, engine.ROWS[-1]), "top_p 0.95")
+    return Case(name, num_clients, num_requests, "/v1/completions", 20, body, engine_case)
+
+
+ONE_PLAIN = _completions("1 client", 1, 10, _COMPLETION)
+MANY_PLAIN = _completions("32 clients", 32, 6, _COMPLETION)
+ONE_STREAMED = _completions("1 client, streamed", 1, 6, _STREAM)
+MANY_STREAMED = _completions("32 clients, streamed", 32, 4, _STREAM)
+CASES = (
+    ONE_PLAIN,
+    MANY_PLAIN,
+    ONE_STREAMED,
+    MANY_STREAMED,
+    Case("1 client, /v1/next", 1, 100, "/v1/next", 10, {}),
+    Case("32 clients, /v1/next", 32, 40, "/v1/next", 10, {}),
+)
+#: Takes long: four times what the engine runs at a time.
+CROWD = _completions("256 clients", 256, 1, _COMPLETION)
+
+
+def measure(
+    subject: Subject,
+    service: RunningService,
+    engine_results: Sequence[Result],
+    *,
+    with_crowd: bool = False,
+) -> list[Result]:
+    """Rates and latencies of every case; rates also as shares of the engine's in the same run."""
+    cases = (*CASES, CROWD) if with_crowd else CASES
+    prompts = _Prompts(subject)
+    put_load(prompts.load(service.port, MANY_PLAIN))  # warms up
+    outcomes: dict[Case, list[Outcome]] = {case: [] for case in cases}
+    for _ in range(REPETITIONS):
+        for case in cases:
+            outcomes[case].append(put_load(prompts.load(service.port, case)))
+    return [result for case in cases for result in _results(case, outcomes[case], engine_results)]
+
+
+class _Prompts:
+    """Texts of common words, each of them one token, so that their length is known."""
+
+    def __init__(self, subject: Subject) -> None:
+        tokenizer = Tokenizer.load(subject.tokenizer)
+        self._words = [word for word in _WORDS if len(tokenizer.encode(" " + word)) == 1]
+        self._random = random.Random(0)
+
+    def load(self, port: int, case: Case) -> Load:
+        bodies = [
+            [self._body(case) for _ in range(case.num_requests)] for _ in range(case.num_clients)
+        ]
+        return Load(port, case.path, bodies, SECONDS_PER_RUN)
+
+    def _body(self, case: Case) -> str:
+        words = self._random.choices(self._words, k=case.prompt_tokens)
+        return json.dumps({"prompt": " " + " ".join(words), **case.body})
+
+
+def _results(
+    case: Case, outcomes: Sequence[Outcome], engine_results: Sequence[Result]
+) -> list[Result]:
+    is_stream = case.body.get("stream", False)
+    results = [_rate(case, outcomes, engine_results)]
+    for percent in (50, 99):
+        results.append(_percentile(case, "request", [o.latencies for o in outcomes], percent))
+        if is_stream:
+            firsts = [o.first_tokens for o in outcomes]
+            results.append(_percentile(case, "first token", firsts, percent))
+            results.append(_percentile(case, "between tokens", [o.gaps for o in outcomes], percent))
+    client = [o.processor_seconds / o.wall_seconds for o in outcomes]
+    results.append(_result(case, "cores taken by the load generator", client))
+    if any(o.num_failed for o in outcomes):
+        results.append(_result(case, "requests that failed", [o.num_failed for o in outcomes]))
+    return results
+
+
+def _rate(case: Case, outcomes: Sequence[Outcome], engine_results: Sequence[Result]) -> Result:
+    if not case.engine_case:
+        rates = [len(o.latencies) / o.wall_seconds for o in outcomes]
+        return _result(case, "requests/s", rates)
+    rates = [o.num_tokens / o.wall_seconds for o in outcomes]
+    reference = find_median(engine_results, case.engine_case)
+    if reference is None:
+        return _result(case, "tokens/s", rates)
+    return Result(
+        benchmark="http",
+        case=case.name,
+        metric="tokens/s",
+        values=tuple(rates),
+        shares=tuple(rate / reference for rate in rates),
+        share_of=f"engine, {case.engine_case}",
+    )
+
+
+def _percentile(case: Case, what: str, seconds: Sequence[Sequence[float]], percent: int) -> Result:
+    values = [1000 * percentile(run, percent) for run in seconds if run]
+    return _result(case, f"ms, {what}, p{percent}", values or [float("nan")])
+
+
+def _result(case: Case, metric: str, values: Sequence[float]) -> Result:
+    return Result(benchmark="http", case=case.name, metric=metric, values=tuple(values))
