@@ -16,6 +16,7 @@ from service.api.embeddings import embeddings_blueprint
 from service.api.explain import explain_blueprint
 from service.api.fill import fill_blueprint
 from service.api.health import health_blueprint
+from service.api.intake import discard_body
 from service.api.json_answer import json_answer
 from service.api.metrics import metrics_blueprint
 from service.api.models import models_blueprint
@@ -43,6 +44,7 @@ def create_app(front: Front) -> Flask:
     app.before_request(_name_request)
     guard(app, front)
     app.after_request(partial(_add_headers, front))
+    app.after_request(partial(_free_connection, front))
     app.register_error_handler(ApiError, _answer_api_error)
     app.register_error_handler(ClientGoneError, _answer_nobody)
     app.register_error_handler(HTTPException, _answer_http_exception)
@@ -77,6 +79,12 @@ def _add_headers(front: Front, response: Response) -> Response:
         response.headers["foretoken-model"] = f"{model.id}@{model.version}"
     if g.get("ignored_fields"):
         response.headers["foretoken-ignored-fields"] = g.ignored_fields
+    return response
+
+
+def _free_connection(front: Front, response: Response) -> Response:
+    """Reads away the body of a request refused early, so that the next can follow it."""
+    discard_body(front.settings.max_body_bytes)
     return response
 
 

@@ -56,6 +56,11 @@ class HttpServer(BaseApplication):  # type: ignore[misc]  # untyped library
         flags.forget_all_workers()
         super().__init__()
 
+    @property
+    def max_body_bytes(self) -> int:
+        """Larger bodies are refused unread."""
+        return self._settings.max_body_bytes
+
     def load_config(self) -> None:
         """Sets what differs from gunicorn's defaults."""
         settings = self._settings

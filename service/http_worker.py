@@ -6,6 +6,8 @@ import json
 import logging
 import socket
 import uuid
+from collections.abc import Iterable
+from typing import Any
 
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
 from gunicorn.workers.gthread import ThreadWorker
@@ -17,6 +19,15 @@ logger = logging.getLogger(__name__)
 
 class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
     """Answers what never becomes a request of the application: the error envelope, then the end."""
+
+    def handle_request(self, req: Any, conn: object) -> Any:  # noqa: ANN401  untyped library
+        """Serves a request; one whose body will not be read is answered with ``Connection: close``.
+
+        Otherwise the server would hang up on a client that was promised a kept connection.
+        """
+        if _content_length(req.headers) > self.app.max_body_bytes:
+            req.force_close()
+        return super().handle_request(req, conn)
 
     def handle_error(
         self, req: object, client: socket.socket, addr: object, exc: Exception
@@ -30,6 +41,11 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
             client.sendall(_response(error, request_id))
         except OSError:
             logger.debug("%s: the client did not wait for the error", request_id)
+
+
+def _content_length(headers: Iterable[tuple[str, str]]) -> int:
+    """0 where there is none; the server has checked that it is a number."""
+    return next((int(value) for name, value in headers if name == "CONTENT-LENGTH"), 0)
 
 
 def _api_error(exc: Exception) -> ApiError:

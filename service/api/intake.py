@@ -5,6 +5,7 @@ Content type, size, JSON, model, fields, room in the queue.
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from typing import Any, TypeVar
 
@@ -20,6 +21,8 @@ from service.request_record import current_record
 from service.served_model import ServedModel
 
 RequestT = TypeVar("RequestT", bound=Request)
+
+_PART_BYTES = 65536
 
 
 def take_request(front: Front, shape: type[RequestT]) -> tuple[ServedModel, RequestT]:
@@ -49,6 +52,19 @@ def read_json_body(max_bytes: int) -> dict[str, Any]:
     return parse_json_object(_read_body(max_bytes))
 
 
+def discard_body(max_bytes: int) -> None:
+    """Reads away what is left of the body, if it is not more than ``max_bytes``.
+
+    With more to come the server hangs up after the answer.
+    """
+    if (request.content_length or 0) > max_bytes:
+        return
+    body = request.environ["wsgi.input"]
+    with contextlib.suppress(ParseException, OSError):
+        while max_bytes > 0 and (part := body.read(min(_PART_BYTES, max_bytes))):
+            max_bytes -= len(part)
+
+
 def _check_content_type(headers: Headers) -> None:
     content_type = headers.get("Content-Type", "")
     if content_type and content_type.partition(";")[0].strip().lower() != "application/json":
@@ -65,7 +81,7 @@ def _check_content_type(headers: Headers) -> None:
 
 
 def _read_body(max_bytes: int) -> bytes:
-    """The whole body. What is left of one that is too large, the server reads away or hangs up."""
+    """The whole body. After one that is too large the server hangs up."""
     length = request.content_length
     body = b""
     if length is None or length <= max_bytes:

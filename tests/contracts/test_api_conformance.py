@@ -827,16 +827,31 @@ def test_the_order_of_checks(service, path, body, media_type, status, code):
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
-@pytest.mark.parametrize("media_type", ["application/json", "text/plain"])
-def test_a_body_at_and_above_the_limit(service, media_type):
-    fits = b'{"tokens":[5]}'.ljust(8388608)
-    status = 200 if media_type == "application/json" else 415
-    for body, expected in ((fits, status), (fits + b" ", 413 if status == 200 else 415)):
+LIMIT_BYTES = 8388608
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type", "size", "status"),
+    [
+        ("/v1/detokenize", "application/json", LIMIT_BYTES, 200),
+        ("/v1/detokenize", "application/json", LIMIT_BYTES + 1, 413),
+        ("/v1/detokenize", "text/plain", LIMIT_BYTES, 415),
+        ("/v1/detokenize", "text/plain", LIMIT_BYTES + 1, 415),
+        ("/v1/nothing", "application/json", LIMIT_BYTES, 404),
+        ("/v1/models", "application/json", LIMIT_BYTES, 405),
+    ],
+)
+def test_large_bodies_leave_the_connection_usable(service, path, media_type, size, status):
+    headers = {"Content-Type": media_type}
+    for _ in range(2):
         answer = service.session.post(
-            service.url + "/v1/detokenize",
-            data=body,
-            headers={"Content-Type": media_type},
+            service.url + path,
+            data=b'{"tokens":[5]}'.ljust(size),
+            headers=headers,
             timeout=PATIENCE_SECONDS,
         )
-        assert answer.status_code == expected
-    assert service.get("/health").status_code == 200
+        assert answer.status_code == status
+        # Either the body was read away, or the answer says that the connection ends.
+        closes = answer.headers["Connection"] == "close"
+        assert closes == (size > LIMIT_BYTES)
+        assert service.get("/health").status_code == 200
