@@ -12,7 +12,7 @@ import time
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from service.errors import ApiError
+from service.errors import ERROR_KINDS, ApiError
 from service.request_record import RequestRecord
 
 #: The value of ``endpoint`` for paths that there are not.
@@ -92,6 +92,15 @@ _REQUEST_GENERATION_TOKENS = Histogram(
     registry=_REGISTRY,
 )
 
+_REFUSING_STATUSES = (401, 403, 429, 503)
+
+# Counters that may stay at nothing for long are there from the beginning, at 0.
+for _code, _kind in ERROR_KINDS.items():
+    if _kind.status in _REFUSING_STATUSES:
+        _REJECTED.labels(_code)
+for _result in ("success", "unchanged", "failed", "refused"):
+    _RELOADS.labels(_result)
+
 
 def count_request(record: RequestRecord, status: int) -> None:
     """A request has ended with ``status``."""
@@ -118,7 +127,7 @@ def _count_token_times(record: RequestRecord) -> None:
 
 def count_refusal(error: ApiError) -> None:
     """A request was answered with ``error``."""
-    if error.status in (401, 403, 429, 503):
+    if error.status in _REFUSING_STATUSES:
         _REJECTED.labels(error.code).inc()
 
 
