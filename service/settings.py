@@ -14,7 +14,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_serializer,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 
 from model.errors import ConfigurationError
@@ -160,6 +168,11 @@ class Settings(BaseModel):
         if len(keys) > 2 or any(len(key) < MIN_KEY_CHARACTERS for key in keys):
             raise ValueError("wrong number or length of keys")
         return value
+
+    @field_serializer("rate_limit_storage")
+    def _hide_password(self, url: str) -> str:
+        """For the log."""
+        return re.sub(r"//[^/@]*@", "//**********@", url)
 
     def limits(self) -> dict[str, int | float]:
         """The settings that ``GET /v1/models`` publishes, by name."""

@@ -39,6 +39,9 @@ def test_variables_of_others_are_not_looked_at():
         ({"queue_timeout_s": "0"}, {}, ["--queue-timeout-s", "'0'", "above 0"]),
         ({"queue_timeout_s": "nan"}, {}, ["--queue-timeout-s", "'nan'"]),
         ({"log_level": "loud"}, {}, ["--log-level", "'loud'", "debug, info"]),
+        ({}, {"FORETOKEN_API_KEYS": "a,,b"}, ["FORETOKEN_API_KEYS", "commas between"]),
+        ({"api_keys": "a b"}, {}, ["--api-keys", "visible"]),
+        ({"rate_limit_storage": "http://x"}, {}, ["--rate-limit-storage", "redis://"]),
         ({"host": ""}, {}, ["--host", "''", "non-empty"]),
         ({"engines": ""}, {}, ["--engines", "''", "from 1"]),
     ],
@@ -88,3 +91,24 @@ def test_nothing_undocumented_is_documented():
     known = {variable_of(name) for name in Settings.model_fields}
     named = set(re.findall(r"FORETOKEN_[A-Z_]*[A-Z]", DOCUMENT.read_text()))
     assert named == known
+
+
+def test_secrets_are_not_shown():
+    settings = Settings.model_validate(
+        {"api_keys": "hush", "admin_key": "hush", "rate_limit_storage": "redis://me:hush@host:1"}
+    )
+    assert "hush" not in settings.model_dump_json()
+    assert "hush" not in str(resolve_error({"api_keys": "hush hush"}))
+    assert settings.rate_limit_storage == "redis://me:hush@host:1"
+
+
+def resolve_error(flags):
+    with pytest.raises(ConfigurationError) as caught:
+        resolve_settings(flags, {})
+    return caught.value
+
+
+def test_an_empty_key_is_none():
+    assert (
+        resolve_settings({}, {"FORETOKEN_API_KEYS": "", "FORETOKEN_ADMIN_KEY": " "}) == Settings()
+    )
