@@ -60,23 +60,21 @@ def measure(subject: Subject, engine_results: Sequence[Result]) -> list[Result]:
         )
     if done.returncode:
         raise RuntimeError(f"the generate loops failed:\n{done.stderr[-2000:]}")
-    results = []
-    for line in json.loads(done.stdout.splitlines()[-1]):
-        case = engine.case_of(line["num_rows"], "top_p 0.95")
-        reference = find_median(engine_results, case)
-        results.append(
-            Result(
-                benchmark="generate loop",
-                case=engine.case_of(line["num_rows"], line["loop"]),
-                metric="tokens/s",
-                values=tuple(line["tokens_per_second"]),
-                shares=tuple(rate / reference for rate in line["tokens_per_second"])
-                if reference
-                else (),
-                share_of=f"engine, {case}" if reference else "",
-            )
-        )
-    return results
+    return [_result(line, engine_results) for line in json.loads(done.stdout.splitlines()[-1])]
+
+
+def _result(line: Mapping[str, Any], engine_results: Sequence[Result]) -> Result:
+    reference_case = engine.case_of(line["num_rows"], "top_p 0.95")
+    reference = find_median(engine_results, reference_case, line["metric"])
+    values = tuple(line["values"])
+    return Result(
+        benchmark="generate loop",
+        case=engine.case_of(line["num_rows"], line["loop"]),
+        metric=line["metric"],
+        values=values,
+        shares=tuple(value / reference for value in values) if reference else (),
+        share_of=f"engine, {reference_case}" if reference else "",
+    )
 
 
 def _measure_here(config: ModelConfig, weights: Mapping[str, FloatArray]) -> list[dict[str, Any]]:
@@ -94,21 +92,27 @@ def _measure_here(config: ModelConfig, weights: Mapping[str, FloatArray]) -> lis
         torch_loop = TorchLoop(config, weights, NUM_TOKENS)
         _check_same_model("PyTorch", config, weights, torch_loop.logits)
         loops[TORCH_LOOP] = torch_loop.generate
-    lines = []
-    for num_rows in ROWS:
-        rates: dict[str, list[float]] = {name: [] for name in loops}
-        for repetition in range(-1, REPETITIONS):  # one to warm up
-            for name, generate in loops.items():
-                start = time.perf_counter()
-                generate(num_rows)
-                if repetition >= 0:
-                    rate = num_rows * NUM_TOKENS / (time.perf_counter() - start)
-                    rates[name].append(rate)
-        lines += [
-            {"loop": name, "num_rows": num_rows, "tokens_per_second": values}
-            for name, values in rates.items()
-        ]
-    return lines
+    return [line for num_rows in ROWS for line in _measure_rows(loops, num_rows)]
+
+
+def _measure_rows(loops: Mapping[str, Generate], num_rows: int) -> list[dict[str, Any]]:
+    num_tokens = num_rows * NUM_TOKENS
+    values: dict[tuple[str, str], list[float]] = {
+        (metric, name): [] for metric in engine.METRICS for name in loops
+    }
+    for generate in loops.values():
+        generate(num_rows)  # warms up: compiles
+    for _ in range(REPETITIONS):
+        for name, generate in loops.items():
+            start, processor_start = time.perf_counter(), time.process_time()
+            generate(num_rows)
+            spent = time.perf_counter() - start, time.process_time() - processor_start
+            for metric, seconds in zip(engine.METRICS, spent, strict=True):
+                values[metric, name].append(num_tokens / seconds)
+    return [
+        {"loop": name, "num_rows": num_rows, "metric": metric, "values": measured}
+        for (metric, name), measured in values.items()
+    ]
 
 
 def _check_same_model(

@@ -70,7 +70,7 @@ def print_tables(results: Sequence[Result]) -> None:
             numbers = (result.median, min(result.values), max(result.values))
             share = "" if result.share is None else f"{result.share:5.0%} of {result.share_of}"
             print(f"  {result.case:<42}" + "".join(f"{_short(n):>12}" for n in numbers), end="")
-            print(f"  {result.metric} {share}")
+            print(f"  {result.metric:<18} {share}")
 
 
 def describe_machine() -> dict[str, Any]:
