@@ -8,6 +8,7 @@ import subprocess
 
 import openai
 import pytest
+from langchain_openai import OpenAI as LangchainOpenAI
 
 FIELDS = {"model": "bpe", "prompt": "One day", "max_tokens": 12, "seed": 7, "temperature": 1.0}
 
@@ -125,6 +126,48 @@ def test_openai_embeddings(client):
         packed = base64.b64decode(encoded.embedding)
         assert list(struct.unpack("<16f", packed)) == pytest.approx(one.embedding, abs=1e-7)
     assert by_default.usage.prompt_tokens == by_default.usage.total_tokens > 0
+
+
+@pytest.fixture(scope="module")
+def langchain(service):
+    return LangchainOpenAI(
+        base_url=service.url + "/v1",
+        api_key="none",
+        model="bpe",
+        max_tokens=12,
+        temperature=1.0,
+        max_retries=0,
+        seed=7,
+        n=2,
+        best_of=2,
+    )
+
+
+def test_langchain_generate_cuts_the_choices_up_by_prompt(langchain, client):
+    prompts = [f"One day {number}" for number in range(25)]  # more than it sends at once
+    result = langchain.generate(prompts)
+    for prompt, generations in zip(prompts, result.generations, strict=True):
+        alone = client.completions.create(**FIELDS | {"prompt": prompt}, n=2)
+        assert [one.text for one in generations] == [one.text for one in alone.choices]
+        assert [one.generation_info["finish_reason"] for one in generations] == [
+            one.finish_reason for one in alone.choices
+        ]
+    assert result.llm_output["token_usage"]["completion_tokens"] > 0
+
+
+def test_langchain_stream(langchain, client):
+    plain = client.completions.create(**FIELDS).choices[0]
+    one = langchain.model_copy(update={"n": 1, "best_of": 1})
+    assert "".join(one.stream("One day")) == plain.text
+    (generation,) = one.model_copy(update={"streaming": True}).generate(["One day"]).generations
+    assert generation[0].text == plain.text
+    assert generation[0].generation_info["finish_reason"] == plain.finish_reason
+
+
+def test_langchain_stop(langchain):
+    one = langchain.model_copy(update={"n": 1, "best_of": 1, "temperature": 0})
+    whole = one.invoke("One day")
+    assert one.invoke("One day", stop=[whole[3:5]]) == whole[: whole.index(whole[3:5])]
 
 
 def test_promtool_takes_the_metrics(service):
