@@ -58,7 +58,7 @@ def _run(subject: Subject, options: argparse.Namespace) -> None:
     }
     print(f"\n{record['seconds']:.0f} s, load average now {load_average()}")
     if options.out:
-        _write(record, results, _title(subject, machine), options.out / subject.name)
+        _write(record, results, _title(subject, machine), options.out)
 
 
 def measure(subject: Subject, *, with_crowd: bool, with_loops: bool) -> list[Result]:
@@ -77,11 +77,12 @@ def measure(subject: Subject, *, with_crowd: bool, with_loops: bool) -> list[Res
     return [*results, *http, *rest]
 
 
-def _write(record: dict[str, Any], results: Sequence[Result], title: str, path: Path) -> None:
+def _write(record: dict[str, Any], results: Sequence[Result], title: str, folder: Path) -> None:
     from benchmarks.picture import draw  # noqa: PLC0415  matplotlib, only where it is wanted
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    json_file, picture = path.with_suffix(".json"), path.with_suffix(".svg")
+    folder.mkdir(parents=True, exist_ok=True)
+    name = record["model"]["name"]
+    json_file, picture = folder / f"{name}.json", folder / f"{name}.svg"
     json_file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     draw(results, title, picture)
     print(f"written: {json_file} and {picture}")
