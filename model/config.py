@@ -67,7 +67,9 @@ class ModelConfig:
                     f"{key} is {value!r}; it must be a whole number from {low} to {high}"
                 )
         if not isinstance(self.tie_embeddings, bool):
-            raise ConfigurationError(f"tie_embeddings is {self.tie_embeddings!r}; it must be a bool")
+            raise ConfigurationError(
+                f"tie_embeddings is {self.tie_embeddings!r}; it must be a bool"
+            )
         if not isinstance(self.dropout, int | float) or not 0.0 <= self.dropout < 1.0:
             raise ConfigurationError(
                 f"dropout is {self.dropout!r}; it must be at least 0 and less than 1"
@@ -89,7 +91,7 @@ class ModelConfig:
         return self.tie_embeddings and self.hidden_size != self.embedding_size
 
     def input_size(self, layer: int) -> int:
-        """Width of what layer ``layer`` reads: the embedding for the first, else the hidden size."""
+        """Width of what ``layer`` reads: the embedding for the first, else the hidden size."""
         return self.embedding_size if layer == 0 else self.hidden_size
 
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:

@@ -56,7 +56,7 @@ def export_run(
         scores: of the evaluation.
         provenance: of the manifest.
         corpus: the corpus in a few lines, label to value.
-        check_token_ids: held-out tokens, whose first are the self-check's prompt.
+        check_token_ids: tokens whose first are the self-check's prompt.
         log: records of training.
         samples: texts the network wrote.
 

@@ -55,13 +55,19 @@ class TrainingLog:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The records of ``path``, if there is such a file; a half-written last line is left out."""
+    """The records of ``path``, if there is such a file, in the order of their steps.
+
+    A half-written last line is left out, and so is what training went back behind.
+    """
     if not path.exists():
         return []
-    records = []
+    records: list[dict[str, Any]] = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
         except ValueError:
             break
+        while records and records[-1]["step"] > record["step"]:
+            records.pop()
+        records.append(record)
     return records

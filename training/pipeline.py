@@ -44,6 +44,10 @@ from training.splits import Split
 from training.token_file import TokenArray
 from training.train import Trainer, trained_weights
 
+#: What a bundle's self-check reads. A sentence of our own: a bundle that is handed on must not
+#: quote the text it was made from.
+_CHECK_TEXT = "In Italy, I had a great time and I learnt some of the language."
+
 #: Tells the person at the keyboard one line.
 Say = Callable[[str], None]
 
@@ -155,6 +159,7 @@ class Pipeline:
             self._token_ids("test"), self._tokenizer, self._settings.evaluation_tokens
         )
         config = self._plan().config
+        self._say(f"evaluating on {text.num_tokens:,} tokens of held-out text")
         self._write_network(export_network(config, weights, quantise=True))
         float32 = text.score(network_nats(config, weights, text))
         int8 = text.score(runtime_nats(LiteRTRuntime(self._run.network, config), text))
@@ -177,12 +182,12 @@ class Pipeline:
         """
         weights, meta = trained_weights(self._run)
         scores = self._scores()
-        inputs = {"evaluation": hashlib.sha256(self._run.evaluation.read_bytes()).hexdigest()}
-        if self._run.exported.exists() and read_json(self._run.exported) == inputs:
+        if self._is_exported():
             self._say("exported before, from the same evaluation: nothing to do")
             return
         config = self._plan().config
-        beginning = self._token_ids("test")[:64].tolist()
+        tokenizer = self._tokenizer
+        start = [tokenizer.end_of_text_id]
         export_run(
             self._run,
             config=config,
@@ -191,16 +196,16 @@ class Pipeline:
             scores=scores,
             provenance=make_provenance(self._prepared, self._settings, meta["seconds"]),
             corpus=corpus_facts(self._prepared),
-            check_token_ids=beginning,
+            check_token_ids=start + tokenizer.encode(_CHECK_TEXT),
             log=read_log(self._run.log),
             samples=write_samples(
                 LiteRTRuntime(self._run.network, config),
-                self._tokenizer,
-                beginning,
+                tokenizer,
+                start,
                 self._settings.seed,
             ),
         )
-        write_json(self._run.exported, inputs)
+        write_json(self._run.exported, self._export_inputs())
         self._say(f"exported to {self._run.export}")
 
     def publish(self) -> None:
@@ -217,6 +222,11 @@ class Pipeline:
             raise TrainingError(
                 f"not published: the int8 network needs {loss:.2%} more bits per byte than the "
                 f"float one; --max-quality-loss is {self._settings.max_quality_loss:g}"
+            )
+        if not self._is_exported():
+            raise TrainingError(
+                f"run {self._run.name} is not exported since its last evaluation; start: "
+                f"python -m training export --name {self._run.name}"
             )
         version, is_new = publish_run(self._run, self._settings.bundles)
         place = self._settings.bundles / self._run.name
@@ -281,6 +291,14 @@ class Pipeline:
         if not (self._run.evaluation.exists() and self._run.network.exists()):
             return None
         return read_json(self._run.evaluation).get("inputs")
+
+    def _export_inputs(self) -> dict[str, str]:
+        return {"evaluation": hashlib.sha256(self._run.evaluation.read_bytes()).hexdigest()}
+
+    def _is_exported(self) -> bool:
+        """Whether the export was made from the evaluation there is."""
+        exported = self._run.exported
+        return exported.exists() and read_json(exported) == self._export_inputs()
 
     def _scores(self) -> Scores:
         if not self._run.evaluation.exists():

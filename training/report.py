@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from model.bundle.manifest import Scores
@@ -93,8 +94,8 @@ def _loss_curve(log: Sequence[Mapping[str, Any]]) -> str:
         points = [(record["step"], record[key]) for record in log if key in record]
         if points:
             axes.plot(*zip(*points, strict=True), label=label, **style)
-    axes.legend(frameon=False)
-    return _svg(figure)
+            axes.legend(frameon=False)
+    return _svg(figure, "loss")
 
 
 def _learning_rate_curve(log: Sequence[Mapping[str, Any]]) -> str:
@@ -103,7 +104,7 @@ def _learning_rate_curve(log: Sequence[Mapping[str, Any]]) -> str:
     if points:
         axes.plot(*zip(*points, strict=True), color="#2c7a4b", linewidth=1.5)
     axes.set_ylim(bottom=0.0)
-    return _svg(figure)
+    return _svg(figure, "learning rate")
 
 
 def _axes(title: str) -> tuple[Figure, Any]:
@@ -116,9 +117,13 @@ def _axes(title: str) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _svg(figure: Figure) -> str:
-    """The figure as an SVG element, without the XML prologue, for use inside HTML."""
+def _svg(figure: Figure, name: str) -> str:
+    """The figure as an SVG element, without the XML prologue, for use inside HTML.
+
+    Its ids follow from ``name``: unlike those of the other figures, the same in every run.
+    """
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    with rc_context({"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]

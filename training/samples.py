@@ -2,43 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from model.runtime.contract import Runtime
-from model.tokenizers.tokenizer import Tokenizer
+from model.sampling import SamplingParams, SamplingPlan
+from model.tokenizers import Tokenizer
 from training.report import Sample
 
 TEMPERATURES = (0.4, 0.7, 1.0)
 SAMPLE_TOKENS = 160
-PROMPT_TOKENS = 16
 
 
 def write_samples(
-    runtime: Runtime, tokenizer: Tokenizer, test_ids: list[int], seed: int
+    runtime: Runtime, tokenizer: Tokenizer, prompt: Sequence[int], seed: int
 ) -> list[Sample]:
-    """One text per temperature, all going on from the first words of the test text.
+    """One text per temperature, all going on from the same prompt.
 
-    All are written side by side, one row each. A text ends early where the network ends its
+    They are written side by side, one row each. A text ends early where the network ends its
     document.
 
     Args:
         runtime: the network as it will be served.
         tokenizer: its tokenizer.
-        test_ids: the beginning of the test text, led by the end-of-text token.
+        prompt: token ids, led by the end-of-text token; that alone asks for new documents.
         seed: of the sampling.
     """
-    prompt = test_ids[:PROMPT_TOKENS]
-    temperatures = np.asarray(TEMPERATURES)[:, None]
-    random = np.random.default_rng(seed)
-    rows = len(TEMPERATURES)
-    read = np.tile(np.asarray(prompt, np.int32), (rows, 1))
-    state = runtime.prefill(read[:, :-1], runtime.initial_state(rows))
+    plan = SamplingPlan(
+        [SamplingParams(temperature=temperature, seed=seed) for temperature in TEMPERATURES],
+        never=[] if tokenizer.unknown_id is None else [tokenizer.unknown_id],
+    )
+    read = np.tile(np.asarray(prompt, np.int32), (len(TEMPERATURES), 1))
+    state = runtime.prefill(read[:, :-1], runtime.initial_state(len(read)))
     token_ids, written = read[:, -1], []
-    for _ in range(SAMPLE_TOKENS):
+    for position in range(SAMPLE_TOKENS):
         logits, state = runtime.step(np.ascontiguousarray(token_ids), state)
-        # The largest of logits plus Gumbel noise is a draw from their softmax (Gumbel 1954).
-        noise = random.gumbel(size=logits.shape)
-        token_ids = np.argmax(logits / temperatures + noise, axis=1).astype(np.int32)
+        token_ids = plan.sample(logits, np.full(len(read), position))
         written.append(token_ids)
     return [
         Sample(

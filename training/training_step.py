@@ -85,7 +85,7 @@ class TrainingStep:
                 inputs, tf.constant(piece[:, 1:]), inputs == end_of_text_id, state
             )
             total += float(loss)
-        return total / num_windows
+        return float(total / num_windows)
 
     def averaged_weights(self) -> dict[str, FloatArray]:
         """The moving average of the weights, by canonical name."""

@@ -217,7 +217,7 @@ def test_a_killed_http_server_comes_back():
 def test_shutting_down_lets_running_work_finish():
     with running_service(tiny_bundle(), *FLAGS, "--drain-timeout-s", "60") as service:
         endless = Open(service, ENDLESS | {"stream": True})
-        finishing = Open(service, ENDLESS | {"max_tokens": 5000, "stream": True})
+        finishing = Open(service, ENDLESS | {"max_tokens": 2000, "stream": True})
         endless.begin()
         finishing.begin()
         service.process.send_signal(signal.SIGTERM)

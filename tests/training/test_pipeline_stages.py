@@ -1,0 +1,121 @@
+"""The stages hand on to each other, do nothing twice, and say what is missing."""
+
+import json
+import shutil
+
+import pytest
+from conftest import tiny_settings
+
+from model.bundle.load import load_bundle
+from model.bundle.versions import list_versions
+from model.errors import ConfigurationError, TrainingError
+from model.network.weights_file import read_weights
+from training.evaluate import quality_loss
+from training.pipeline import Pipeline
+from training.run_directory import RunDirectory, read_json, write_json
+
+
+def copy_of(finished, tmp_path, **settings):
+    """A pipeline over a copy of the finished run, and what it says."""
+    run = RunDirectory(tmp_path / "runs" / "tales")
+    shutil.copytree(finished.run.root, run.root)
+    said: list[str] = []
+    changed = finished.settings.model_copy(update={"bundles": tmp_path / "bundles", **settings})
+    return Pipeline(run, changed, said.append), run, said
+
+
+def test_a_run_ends_with_a_bundle_that_beats_chance(finished):
+    bundle = load_bundle(finished.bundles / "tales")
+    scores = bundle.manifest.scores
+    assert scores.float32.bits_per_byte < scores.ngram[1].bits_per_byte
+    assert abs(quality_loss(scores.float32, scores.int8)) < 0.02
+    for word in ("prepared", "plan: lstm 1 x 48", "trained 400 steps", "held-out", "published"):
+        assert any(word in line for line in finished.said), word
+
+
+def test_a_second_run_finds_all_done(finished, tmp_path):
+    pipeline, run, said = copy_of(finished, tmp_path, bundles=finished.bundles)
+    before = {path: path.stat().st_mtime_ns for path in run.export.iterdir()}
+    pipeline.run_all()
+    assert {path: path.stat().st_mtime_ns for path in run.export.iterdir()} == before
+    assert sum("before" in line for line in said) == 3
+    assert list_versions(finished.bundles, "tales") == [1]
+
+
+def test_another_slice_of_test_text_is_scored_anew(finished, tmp_path):
+    pipeline, run, said = copy_of(finished, tmp_path, evaluation_tokens=500)
+    pipeline.evaluate()
+    assert read_json(run.evaluation)["float32"]["num_tokens"] == 500
+    pipeline.export()
+    assert load_bundle(run.export).manifest.scores.float32.num_tokens == 500
+    assert not any("before" in line for line in said)
+
+
+def test_too_great_a_loss_by_int8_is_not_published(finished, tmp_path):
+    pipeline, run, _ = copy_of(finished, tmp_path, max_quality_loss=0.02)
+    evaluation = read_json(run.evaluation)
+    evaluation["int8"]["bits_per_byte"] = 1.05 * evaluation["float32"]["bits_per_byte"]
+    write_json(run.evaluation, evaluation)
+    with pytest.raises(TrainingError, match=r"not published: .* 5\.00% more .*0\.02"):
+        pipeline.publish()
+    assert list_versions(tmp_path / "bundles", "tales") == []
+
+
+def test_an_export_older_than_the_evaluation_is_not_published(finished, tmp_path):
+    pipeline, run, _ = copy_of(finished, tmp_path)
+    evaluation = read_json(run.evaluation)
+    write_json(run.evaluation, {**evaluation, "inputs": {}})
+    with pytest.raises(TrainingError, match="not exported since its last evaluation"):
+        pipeline.publish()
+
+
+def test_each_stage_says_which_one_comes_before_it(tmp_path, corpus):
+    run = RunDirectory(tmp_path / "tales")
+    pipeline = Pipeline(run, tiny_settings(bundles=tmp_path / "bundles"), lambda line: None)
+    with pytest.raises(ConfigurationError, match="--corpus is missing"):
+        pipeline.prepare()
+    with pytest.raises(TrainingError, match=r"not prepared yet; start: .* prepare --name tales"):
+        pipeline.train()
+    with pytest.raises(TrainingError, match="not trained yet"):
+        pipeline.evaluate()
+    with pytest.raises(TrainingError, match="not trained yet"):
+        pipeline.export()
+    with pytest.raises(TrainingError, match="not evaluated yet"):
+        pipeline.publish()
+
+
+def test_a_corpus_that_changed_after_training_began_is_noticed(finished, tmp_path):
+    pipeline, run, _ = copy_of(finished, tmp_path)
+    path = run.prepared / "corpus.json"
+    path.write_text(json.dumps({**read_json(path), "digest": "0" * 64}))
+    with pytest.raises(
+        ConfigurationError, match=r"has changed since its training began.*--restart"
+    ):
+        pipeline.train()
+
+
+def test_fine_tuning_keeps_tokenizer_and_sizes_and_starts_from_the_weights(finished, tmp_path):
+    text = tmp_path / "mine.txt"
+    text.write_text("My own words, about the green hill. " * 400 + "\n\n".join("abcdefghij" * 30))
+    run = RunDirectory(tmp_path / "runs" / "mine")
+    settings = tiny_settings(
+        corpus=text,
+        from_bundle=finished.bundles / "tales",
+        steps=1,
+        hidden_size=None,
+        vocab_size=None,
+        learning_rate=1e-7,
+        bundles=tmp_path / "bundles",
+    )
+    pipeline = Pipeline(run, settings, lambda line: None)
+    pipeline.prepare()
+    pipeline.train()
+    base = load_bundle(finished.bundles / "tales")
+    assert (run.prepared / "tokenizer.json").read_bytes() == base.tokenizer_path.read_bytes()
+    plan = read_json(run.plan)["plan"]
+    assert plan["config"]["hidden_size"] == base.config.hidden_size
+    from training.train import trained_weights
+
+    weights, _ = trained_weights(run)
+    for name, value in read_weights(base.weights_path).items():
+        assert abs(weights[name] - value).max() < 1e-5, name
