@@ -21,12 +21,15 @@ from service.protocol.fields import (
 from service.protocol.parse import Request
 from service.protocol.prompt import Prompts, States
 
+#: Below it all probability lies on the most likely token anyway, and quotients would overflow.
+_MIN_TEMPERATURE = 1e-6
+
 
 def _read_temperature(value: object, name: str, limits: Limits) -> float:
     number = finite_number(value, name)
     if not 0 < number <= 2:
         raise refuse("invalid_value", f"{name} must be above 0 and at most 2, not {number}", name)
-    return number
+    return max(number, _MIN_TEMPERATURE)
 
 
 PositiveTemperature = Annotated[

@@ -90,6 +90,7 @@ def open_runtime(tmp_path_factory: pytest.TempPathFactory) -> Opener:
 
     return opened
 
+
 @pytest.fixture(scope="session")
 def service() -> Iterator[RunningService]:
     """One running service that the contract tests over HTTP share: limits as by default."""

@@ -547,6 +547,12 @@ def test_fields_that_agree(service, path, body):
     assert send(service, path, body).status_code == 200
 
 
+def test_the_least_temperature_leaves_one_token(service):
+    body = {"prompt": "One", "top_k": 2, "temperature": 5e-324}
+    first, second = said(send(service, "/v1/next", body))["data"][0]["top"]
+    assert (first["probability"], second["probability"]) == (1.0, 0.0)
+
+
 def test_the_default_seed_is_random_and_told(service):
     body = {"prompt": "One", "max_tokens": 8}
     first = said(send(service, "/v1/completions", body))
