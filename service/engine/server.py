@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 STATUS_SECONDS = 0.25
 #: Messages for a worker that does not read them; one more, and it counts as gone.
 _MAX_UNREAD_MESSAGES = 20_000
+#: How long the last messages may take to reach the workers of an engine that ends.
+_LINGER_MILLISECONDS = 5_000
 
 
 class EngineServer:
@@ -74,7 +76,7 @@ class EngineServer:
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._socket.setsockopt(zmq.SNDHWM, _MAX_UNREAD_MESSAGES)
         self._socket.setsockopt(zmq.RCVHWM, 0)
-        self._socket.setsockopt(zmq.LINGER, 1000)
+        self._socket.setsockopt(zmq.LINGER, _LINGER_MILLISECONDS)
         self._socket.bind(address)
 
     def stop(self) -> None:

@@ -75,8 +75,8 @@ class EngineConnection:
         self.socket = context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.ROUTING_ID, identity)
         self.socket.setsockopt(zmq.LINGER, 0)
-        # Nothing is kept for an engine that is not there: a job is refused instead.
-        self.socket.setsockopt(zmq.IMMEDIATE, 1)
+        # Without ZMQ_IMMEDIATE, which would drop what an engine said last when it hangs up. What is
+        # sent to one that is gone names its id, and the next engine refuses it.
         self.socket.setsockopt(zmq.RECONNECT_IVL, 20)
         self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
         self.socket.setsockopt(zmq.SNDHWM, 10_000)
