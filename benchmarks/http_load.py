@@ -7,18 +7,16 @@ differ from request to request, so nothing comes from the cache of states.
 
 from __future__ import annotations
 
-import json
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks import engine
-from benchmarks.load_client import Load, Outcome, put_load
+from benchmarks.load_client import ClosedLoad, Outcome, put_load
+from benchmarks.prompts import Prompts
 from benchmarks.record import Result, find_median, percentile
 from benchmarks.service_process import RunningService
 from benchmarks.subject import Subject
-from model.tokenizers.tokenizer import Tokenizer
 
 REPETITIONS = 5
 #: A client sends nothing more after so long, however few of its requests are done.
@@ -28,44 +26,6 @@ NUM_TOKENS = 128
 _SAMPLING = {"temperature": 1.0, "top_p": 0.95}
 _COMPLETION = {"max_tokens": NUM_TOKENS, "ignore_eos": True, **_SAMPLING}
 _STREAM = {**_COMPLETION, "stream": True, "stream_options": {"include_usage": True}}
-_WORDS = [
-    "the",
-    "of",
-    "and",
-    "to",
-    "in",
-    "that",
-    "was",
-    "with",
-    "for",
-    "his",
-    "her",
-    "from",
-    "they",
-    "were",
-    "had",
-    "been",
-    "when",
-    "there",
-    "one",
-    "all",
-    "which",
-    "would",
-    "their",
-    "some",
-    "time",
-    "little",
-    "great",
-    "house",
-    "day",
-    "night",
-    "people",
-    "long",
-    "road",
-    "water",
-    "city",
-    "old",
-]
 
 
 @dataclass(frozen=True)
@@ -100,13 +60,15 @@ ONE_PLAIN = _completions("1 client", 1, 10, _COMPLETION)
 MANY_PLAIN = _completions("32 clients", 32, 6, _COMPLETION)
 ONE_STREAMED = _completions("1 client, streamed", 1, 6, _STREAM)
 MANY_STREAMED = _completions("32 clients, streamed", 32, 4, _STREAM)
+ONE_NEXT = Case("1 client, /v1/next", 1, 100, "/v1/next", 10, {})
+MANY_NEXT = Case("32 clients, /v1/next", 32, 40, "/v1/next", 10, {})
 CASES = (
     ONE_PLAIN,
     MANY_PLAIN,
     ONE_STREAMED,
     MANY_STREAMED,
-    Case("1 client, /v1/next", 1, 100, "/v1/next", 10, {}),
-    Case("32 clients, /v1/next", 32, 40, "/v1/next", 10, {}),
+    ONE_NEXT,
+    MANY_NEXT,
 )
 #: Takes long: four times what the engine runs at a time.
 CROWD = _completions("256 clients", 256, 1, _COMPLETION)
@@ -121,32 +83,22 @@ def measure(
 ) -> list[Result]:
     """Rates and latencies of every case; rates also as shares of the engine's in the same run."""
     cases = (*CASES, CROWD) if with_crowd else CASES
-    prompts = _Prompts(subject)
-    put_load(prompts.load(service.port, MANY_PLAIN))  # warms up
+    prompts = Prompts(subject)
+    put_load(closed_load(MANY_PLAIN, prompts, service.port))  # warms up
     outcomes: dict[Case, list[Outcome]] = {case: [] for case in cases}
     for _ in range(REPETITIONS):
         for case in cases:
-            outcomes[case].append(put_load(prompts.load(service.port, case)))
+            outcomes[case].append(put_load(closed_load(case, prompts, service.port)))
     return [result for case in cases for result in _results(case, outcomes[case], engine_results)]
 
 
-class _Prompts:
-    """Texts of common words, each of them one token, so that their length is known."""
-
-    def __init__(self, subject: Subject) -> None:
-        tokenizer = Tokenizer.load(subject.tokenizer)
-        self._words = [word for word in _WORDS if len(tokenizer.encode(" " + word)) == 1]
-        self._random = random.Random(0)
-
-    def load(self, port: int, case: Case) -> Load:
-        bodies = [
-            [self._body(case) for _ in range(case.num_requests)] for _ in range(case.num_clients)
-        ]
-        return Load(port, case.path, bodies, SECONDS_PER_RUN)
-
-    def _body(self, case: Case) -> str:
-        words = self._random.choices(self._words, k=case.prompt_tokens)
-        return json.dumps({"prompt": " " + " ".join(words), **case.body})
+def closed_load(case: Case, prompts: Prompts, port: int) -> ClosedLoad:
+    """The load of ``case``, with prompts that differ."""
+    bodies = [
+        [prompts.body(case.prompt_tokens, case.body) for _ in range(case.num_requests)]
+        for _ in range(case.num_clients)
+    ]
+    return ClosedLoad(port=port, path=case.path, bodies=bodies, seconds=SECONDS_PER_RUN)
 
 
 def _results(
@@ -160,10 +112,11 @@ def _results(
             firsts = [o.first_tokens for o in outcomes]
             results.append(_percentile(case, "first token", firsts, percent))
             results.append(_percentile(case, "between tokens", [o.gaps for o in outcomes], percent))
-    client = [o.processor_seconds / o.wall_seconds for o in outcomes]
+    client = [o.cores_taken for o in outcomes]
     results.append(_result(case, "cores taken by the load generator", client))
-    if any(o.num_failed for o in outcomes):
-        results.append(_result(case, "requests that failed", [o.num_failed for o in outcomes]))
+    failed = [o.num_failed + len(o.refusals) for o in outcomes]
+    if any(failed):
+        results.append(_result(case, "requests that failed", failed))
     return results
 
 

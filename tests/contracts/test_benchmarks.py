@@ -30,6 +30,9 @@ def test_medians_shares_and_percentiles() -> None:
 
 
 def test_a_server_that_is_not_there_is_a_failure_not_a_figure() -> None:
-    load = load_client.Load(port=1, path="/v1/completions", bodies=[["{}"]], seconds=1.0)
-    outcome = load_client.put_load(load)
-    assert (outcome.num_failed, outcome.num_tokens, outcome.latencies) == (1, 0, [])
+    path = "/v1/completions"
+    closed = load_client.ClosedLoad(port=1, path=path, bodies=[["{}"]], seconds=1.0)
+    opened = load_client.OpenLoad(port=1, path=path, bodies=["{}"], times=[0.0])
+    for load in (closed, opened):
+        outcome = load_client.put_load(load)
+        assert (outcome.num_failed, outcome.num_tokens, outcome.latencies) == (1, 0, [])
