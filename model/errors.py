@@ -9,6 +9,7 @@ ForetokenError
 │   ├── BundleSchemaError       written by a newer version of the program
 │   └── SelfCheckError          the runtime's answer differs from the one recorded in the bundle
 ├── CorpusError             a text cannot be used for training; names the file
+├── FetchError              a text could not be downloaded; names it and says what to do
 └── TrainingError           training cannot go on (diverged, checkpoint unusable, no room on disk)
 """
 
@@ -47,6 +48,10 @@ class SelfCheckError(BundleError):
 
 class CorpusError(ForetokenError):
     """A text cannot be used for training."""
+
+
+class FetchError(ForetokenError):
+    """A text could not be downloaded, or not be saved."""
 
 
 class TrainingError(ForetokenError):

@@ -4,6 +4,7 @@ python -m training run --corpus PATH --name NAME --minutes 10
 python -m training train --name NAME          # goes on where it was killed
 python -m training run --corpus PATH --name MINE --from bundles/travel --minutes 5
 python -m training rollback NAME [VERSION]
+python -m training fetch --to books --list training/lists/travel.txt
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import click
 
 from model.bundle.publish import rollback
 from model.errors import ForetokenError
+from training.fetch.command import fetch_command
 from training.quiet_start import quiet_start
 from training.run_directory import RunDirectory
 from training.run_settings import resolve_settings
@@ -84,6 +86,9 @@ def _add_stage(name: str, help_text: str, method: str) -> None:
 
 for _name, (_help_text, _method) in STAGES.items():
     _add_stage(_name, _help_text, _method)
+
+
+main.add_command(fetch_command)
 
 
 @main.command("rollback")

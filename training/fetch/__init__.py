@@ -1,0 +1,1 @@
+"""Books and other texts from the web into a folder: one connection, pauses, no byte twice."""
