@@ -5,6 +5,7 @@ python -m training train --name NAME          # goes on where it was killed
 python -m training run --corpus PATH --name MINE --from bundles/travel --minutes 5
 python -m training rollback NAME [VERSION]
 python -m training fetch --to books --list training/lists/travel.txt
+python -m training sentences --out FILE.jsonl --count 60000
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -20,6 +22,7 @@ import click
 from model.bundle.publish import rollback
 from model.errors import ForetokenError
 from training.fetch.command import fetch_command
+from training.language_sentences.documents import write_documents
 from training.quiet_start import quiet_start
 from training.run_directory import RunDirectory
 from training.run_settings import resolve_settings
@@ -99,6 +102,25 @@ def rollback_command(name: str, version: int | None, bundles: str | None) -> Non
     """Serve VERSION of NAME again, or the version before the current one."""
     folder = given_settings({"bundles": bundles}, os.environ).over({}).bundles
     click.echo(f"now served: {folder / name} version {rollback(folder, name, version)}")
+
+
+@main.command("sentences")
+@click.option("--out", "path", type=click.Path(path_type=Path), required=True, metavar="FILE")
+@click.option("--count", type=int, default=60_000, help="passages in all  [60000]")
+@click.option("--seed", type=int, default=1, help="the same seed gives the same file  [1]")
+@click.option(
+    "--prose",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="texts to take paragraphs from that stand between a country and its language",
+)
+def sentences_command(path: Path, count: int, seed: int, prose: Path | None) -> None:
+    """Write made-up passages that teach which language is spoken where.
+
+    FILE is a .jsonl file, one document per line, or a .txt file.
+    """
+    size = write_documents(path, count, seed, prose)
+    click.echo(f"{path}: {count:,} passages, {size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,86 @@
+"""Passages as documents of a corpus file."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from model.errors import ConfigurationError, TrainingError
+from model.tokenizers import END_OF_TEXT
+from training.corpus import find_corpus_files, read_documents, suggested_document_characters
+from training.language_sentences.countries import read_countries
+from training.language_sentences.passages import passages
+from training.language_sentences.phrases import as_prose
+
+#: Of the documents, how many hold several passages.
+_JOINED_SHARE = 0.15
+_MAX_PROSE = 20_000
+_PROSE_WORDS = range(20, 91)
+
+
+def write_documents(path: Path, count: int, seed: int, prose_folder: Path | None = None) -> int:
+    """Write ``count`` passages to ``path``; return the number of bytes.
+
+    A ``.jsonl`` file gets a record per document; any other ``<|endoftext|>`` between documents.
+
+    Args:
+        path: the file to write.
+        count: passages in all.
+        seed: the same seed gives the same file.
+        prose_folder: texts whose paragraphs are put between some causes and their languages.
+
+    Raises:
+        ConfigurationError: ``count`` is below 1.
+        CorpusError: the prose cannot be read.
+        TrainingError: the file cannot be written.
+    """
+    if count < 1:
+        raise ConfigurationError(f"count is {count}; it must be at least 1")
+    rng = random.Random(f"documents {seed}")
+    prose = [] if prose_folder is None else list(_plain_prose(prose_folder))
+    prose = rng.sample(prose, min(len(prose), _MAX_PROSE))
+    documents = _documents(islice(passages(seed, tuple(prose)), count), rng)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8") as stream:
+            for number, document in enumerate(documents):
+                if path.suffix == ".jsonl":
+                    stream.write(json.dumps({"text": document}, ensure_ascii=False) + "\n")
+                else:
+                    stream.write(f"{END_OF_TEXT if number else ''}{document}\n")
+        return path.stat().st_size
+    except OSError as error:
+        raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _documents(texts: Iterator[str], rng: random.Random) -> Iterator[str]:
+    """Most passages alone, some two to five together."""
+    for text in texts:
+        number = rng.randint(1, 4) if rng.random() < _JOINED_SHARE else 0
+        yield "\n\n".join([text, *islice(texts, number)])
+
+
+def _plain_prose(folder: Path) -> Iterator[str]:
+    """Paragraphs of ``folder`` that name no country, people, town or language."""
+    files = find_corpus_files(folder)
+    size = suggested_document_characters(files)
+    named = re.compile("|".join(rf"\b{re.escape(word)}" for word in _names()))
+    for document in read_documents(files, document_characters=size):
+        for paragraph in re.split(r"\n\s*\n", document.text):
+            text = " ".join(paragraph.split())
+            whole = text[:1].isupper() and text.endswith((".", "!", "?")) and as_prose(text) == text
+            if whole and len(text.split()) in _PROSE_WORDS and not named.search(text):
+                yield text
+
+
+def _names() -> Iterable[str]:
+    names = set()
+    for country in read_countries():
+        names |= {*country.names, country.adjective, country.people, *country.natives}
+        names |= {town.name for town in country.towns} | set(country.languages)
+        names |= {town.language for town in country.towns if town.language}
+    return sorted(names)
