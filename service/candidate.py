@@ -126,8 +126,12 @@ class Candidate:
 
     @property
     def complete(self) -> bool:
-        """Whether all is known that the answer tells of it."""
-        return self.finished and (self.state_fields is not None or not self._request.return_state)
+        """Whether all is known that the answer tells of it, and the echo has been taken.
+
+        Another candidate's job may score the prompt, and be slower than this one.
+        """
+        known = self.state_fields is not None or not self._request.return_state
+        return self.finished and known and self._echo is None
 
     def on_started(self, event: Started) -> None:
         """The job left the queue."""
