@@ -74,7 +74,8 @@ class Candidate:
         cached_tokens: prompt tokens the engine had read before.
         queue_seconds: time the job waited.
         prompt: what it continues.
-        token_ids: the tokens sampled, up to and with the one that ended the sequence.
+        token_ids: the tokens sampled, up to and with the one that ended the sequence; of a stream
+            that needs no more of them, only those not taken yet.
         sampled_logprobs: log P of each, if the job was asked for logprobs.
         engine_state: the state at the job's end, if it was asked for.
         num_state_tokens: how many of the tokens sampled that state has consumed.
@@ -110,6 +111,9 @@ class Candidate:
         )
         self._logprobs = None if request.logprobs is None else TokenLogprobs()
         self._num_taken = 0
+        self._num_forgotten = 0
+        # A stream may be endless: what has been sent is not kept, unless the end asks for it.
+        self._forgets = request.stream and not (request.return_state or request.is_ranked)
         self._num_textless = 0
         self._echo = echo
         self._offset_shift = len(prompt.echo) if echo is not None else 0
@@ -117,7 +121,7 @@ class Candidate:
     @property
     def num_tokens(self) -> int:
         """Tokens sampled, up to and with the one that ended the sequence."""
-        return len(self.token_ids)
+        return self._num_forgotten + len(self.token_ids)
 
     @property
     def finished(self) -> bool:
@@ -214,7 +218,19 @@ class Candidate:
     def _piece(self, text: str, num_tokens: int) -> Piece:
         start, self._num_taken = self._num_taken, num_tokens
         token_ids = tuple(self.token_ids[start:num_tokens])
-        return Piece(text, token_ids, self._logprobs_part(start, num_tokens))
+        piece = Piece(text, token_ids, self._logprobs_part(start, num_tokens))
+        if self._forgets:
+            self._forget(num_tokens)
+        return piece
+
+    def _forget(self, num_tokens: int) -> None:
+        del self.token_ids[:num_tokens]
+        del self.sampled_logprobs[:num_tokens]
+        self._detokenizer.forget(num_tokens)
+        if self._logprobs is not None:
+            self._logprobs.forget(num_tokens)
+        self._num_taken = 0
+        self._num_forgotten += num_tokens
 
     def _logprobs_part(self, start: int, stop: int) -> Logprobs | None:
         if self._logprobs is None:

@@ -17,7 +17,7 @@ _NO_STOPS = StopStrings(())
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Text that is final, and how many tokens in all may now be shown with it."""
+    """Text that is final, and how many tokens in all (not forgotten) may now be shown with it."""
 
     text: str
     num_tokens: int
@@ -32,8 +32,8 @@ class Detokenizer:
 
     Attributes:
         stop_match: the stop string found; from then on nothing may be fed.
-        token_offsets: for each token fed, the character in the text at which it begins; the
-            tokens of one character share its offset.
+        token_offsets: for each token fed and not forgotten, the character in the text at which it
+            begins; the tokens of one character share its offset.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Detokenizer:
         self._released_tokens = 0
         # For each token: how many characters must be out before it may be shown.
         self._needed: list[int] = []
+        self._num_forgotten = 0
 
     @property
     def num_characters(self) -> int:
@@ -131,12 +132,22 @@ class Detokenizer:
             self._released_tokens += 1
         return Release(text, self._released_tokens)
 
+    def forget(self, num_tokens: int) -> None:
+        """Drops what is known of the first ``num_tokens``, all of them released.
+
+        ``token_offsets`` and ``Release.num_tokens`` begin behind them from now on.
+        """
+        del self.token_offsets[:num_tokens]
+        del self._needed[:num_tokens]
+        self._released_tokens -= num_tokens
+        self._num_forgotten += num_tokens
+
     def _append(self, text: str) -> None:
         if not self._stops.strings:
             self._add(text)
             return
         # A token counts towards min_tokens as soon as it is fed.
-        may_stop = len(self.token_offsets) >= self._min_tokens
+        may_stop = self._num_forgotten + len(self.token_offsets) >= self._min_tokens
         for position, character in enumerate(text, start=1):
             self._state = self._stops.next_state(self._state, character)
             match = self._stops.match(self._state)

@@ -14,7 +14,7 @@ LOWEST_LOGPROB = -9999.0
 
 @dataclass
 class TokenLogprobs:
-    """The entries of some tokens, in order; only ever appended to.
+    """The entries of some tokens, in order: appended to at the end, forgotten from the start.
 
     Attributes:
         tokens: names of the tokens.
@@ -60,3 +60,9 @@ class TokenLogprobs:
             top_logprobs=self.tops[start:stop],
             text_offset=[offset + shift for offset in offsets[start:stop]],
         )
+
+    def forget(self, num_tokens: int) -> None:
+        """Drops the first ``num_tokens`` entries."""
+        del self.tokens[:num_tokens]
+        del self.logprobs[:num_tokens]
+        del self.tops[:num_tokens]

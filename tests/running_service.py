@@ -84,6 +84,14 @@ class RunningService:
                     found[name] = int(entry.name)
         return found
 
+    def resident_mb(self) -> float:
+        """Memory of all its processes together, as they have it now."""
+        processes = [self.process.pid]
+        for pid in processes:
+            processes += self.children(pid).values()
+        status = [Path(f"/proc/{pid}/status").read_text() for pid in processes]
+        return sum(int(text.partition("VmRSS:")[2].split()[0]) for text in status) / 1024
+
     def stop(self) -> int:
         """Ends the service in good order; returns its exit code."""
         self.session.close()  # the server waits a little for kept connections

@@ -22,7 +22,7 @@ NUM_REQUESTS = 120
 TIMES_ASKED = 3
 NUM_CLIENTS = 24
 PLACES_OF_AN_ENGINE = 6
-WORDS = "In Italy I had a great time and learnt some of the language café naïve — € 日本語".split()
+TEXT = "In Italy I had a great time and learnt some of the language café naïve — € 日本語"
 
 Body = dict[str, Any]
 
@@ -36,7 +36,7 @@ def busy_service() -> Iterator[RunningService]:
 
 
 def random_text(rng: random.Random, num_words: int) -> str:
-    return " ".join(rng.choice(WORDS) for _ in range(num_words))
+    return " ".join(rng.choice(TEXT.split()) for _ in range(num_words))
 
 
 def random_prompt(rng: random.Random, stems: list[str]) -> Any:
@@ -89,7 +89,7 @@ def random_request(rng: random.Random, stems: list[str]) -> tuple[str, Body]:
 
 
 def answer_of(session: requests.Session, url: str, path: str, body: Body) -> Body:
-    """All of an answer that the promise is about: not its id, times, or what came from the cache."""
+    """What the promise is about: not the answer's id and time, or what came from the cache."""
     response = session.post(url + path, json=body, timeout=PATIENCE_SECONDS)
     assert response.status_code == 200, (response.text, body)
     answer = joined(response.text) if body.get("stream") else response.json()

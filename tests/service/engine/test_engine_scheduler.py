@@ -1,12 +1,20 @@
 """The scheduler under random arrivals, cancels and deadlines, against plain bookkeeping."""
 
-import random
+from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from service.engine.scheduler import Scheduler, Ticket
+
+#: A job: how long it runs, how long it waits at most, and how long it waits and runs at most.
+JOBS = st.tuples(st.integers(0, 30), st.none() | st.integers(1, 20), st.none() | st.integers(1, 40))
+
+
+def late(deadline, now):
+    return deadline is not None and deadline <= now
 
 
 def submitted(scheduler, *keys, client="", now=0.0, **deadlines):
@@ -120,86 +128,131 @@ def test_the_estimated_wait_grows_with_the_queue_and_knows_how_long_jobs_take():
     assert scheduler.estimated_wait_seconds() == pytest.approx(20.0)
 
 
-@given(
-    seed=st.integers(0, 10**6),
-    max_running=st.integers(1, 5),
-    max_queue=st.integers(0, 12),
-    num_clients=st.integers(1, 4),
-)
-@settings(max_examples=50)
-def test_no_slot_is_lost_or_given_twice_and_every_job_ends_once(
-    seed, max_running, max_queue, num_clients
-):
-    rng = random.Random(seed)
-    scheduler = Scheduler(max_running, max_queue)
-    tickets, waiting, running, ended = {}, [], {}, {}
-    now, names = 0.0, iter(range(10**6))
+class Bookkeeping(RuleBasedStateMachine):
+    """The scheduler beside plain lists, under any order of arrivals, ends, cancels and deadlines.
 
-    def end(key, how):
-        assert key not in ended
-        ended[key] = how
+    Every job has a length of its own and, if it likes, deadlines; some clients send many jobs.
+    """
 
-    for _ in range(120):
-        now += rng.random()
-        action = rng.random()
-        if action < 0.5:
-            batch = [
-                Ticket(
-                    next(names),
-                    f"client {rng.randrange(num_clients)}",
-                    now + rng.expovariate(0.2) if rng.random() < 0.5 else None,
-                    now + rng.expovariate(0.1) if rng.random() < 0.5 else None,
-                )
-                for _ in range(rng.randint(1, 4))
-            ]
-            fits = len(waiting) + len(running) + len(batch) <= max_running + max_queue
-            assert scheduler.submit(batch, now) == fits
-            if fits:
-                tickets.update((ticket.key, ticket) for ticket in batch)
-                waiting += [ticket.key for ticket in batch]
-        elif action < 0.8 and (waiting or running):
-            key = rng.choice([*waiting, *running])
-            assert scheduler.remove(key, now) == running.pop(key, None)
-            if key in waiting:
-                waiting.remove(key)
-            end(key, "removed")
-        else:
-            due = {
-                key
-                for key in [*waiting, *running]
-                if (tickets[key].deadline or 1e9) <= now
-                or (key in waiting and (tickets[key].queue_deadline or 1e9) <= now)
-            }
-            expiries = scheduler.expire(now)
-            assert {expiry.key for expiry in expiries} == due
-            for expiry in expiries:
-                assert expiry.slot == running.pop(expiry.key, None)
-                if expiry.key in waiting:
-                    waiting.remove(expiry.key)
-                end(expiry.key, expiry.reason)
-        for admission in scheduler.admit(now):
-            assert admission.key in waiting
-            assert admission.slot not in running.values()
-            assert 0 <= admission.slot < max_running
-            mine = tickets[admission.key].client
-            load = {
-                tickets[key].client: sum(
-                    tickets[other].client == tickets[key].client for other in running
-                )
-                for key in waiting
-            }
-            assert load[mine] == min(load.values())
-            assert admission.key == next(key for key in waiting if tickets[key].client == mine)
-            waiting.remove(admission.key)
-            running[admission.key] = admission.slot
-        assert not waiting or len(running) == max_running
-        assert (scheduler.num_running, scheduler.num_waiting) == (len(running), len(waiting))
-        assert sorted(scheduler) == sorted([*running, *waiting])
-    for key in [*running, *waiting]:
-        scheduler.remove(key, now)
-        end(key, "removed")
-    assert scheduler.room == max_running + max_queue
-    assert sorted(ended) == sorted(tickets)
+    def __init__(self):
+        super().__init__()
+        self.now = 0.0
+        self.tickets = {}
+        self.ends_after = {}
+        self.waiting = []  # in the order of arrival
+        self.running = {}  # key to slot
+        self.started = {}
+        self.ended = {}
+
+    @initialize(max_running=st.integers(1, 5), max_queue=st.integers(0, 12))
+    def make(self, max_running, max_queue):
+        self.max_running, self.max_queue = max_running, max_queue
+        self.scheduler = Scheduler(max_running, max_queue)
+
+    @rule(client=st.sampled_from("abcd"), jobs=st.lists(JOBS, min_size=1, max_size=6))
+    def submit(self, client, jobs):
+        batch = []
+        for number, (length, wait, patience) in enumerate(jobs, start=len(self.ends_after)):
+            due = [None if delay is None else self.now + delay for delay in (wait, patience)]
+            batch.append(Ticket(number, client, *due))
+            self.ends_after[number] = length
+        fits = len(self.waiting) + len(self.running) + len(batch) <= (
+            self.max_running + self.max_queue
+        )
+        assert self.scheduler.submit(batch, self.now) == fits
+        if fits:
+            self.tickets.update((ticket.key, ticket) for ticket in batch)
+            self.waiting += [ticket.key for ticket in batch]
+
+    @rule(data=st.data())
+    def cancel(self, data):
+        there = [*self.waiting, *self.running]
+        if there:
+            self._remove(data.draw(st.sampled_from(there)), "cancelled")
+
+    @rule(seconds=st.integers(0, 9))
+    def step(self, seconds):
+        """What one step of the engine does: expire, end what has run long enough, admit."""
+        self.now += seconds
+        self._expire()
+        for key in list(self.running):
+            if self.now - self.started[key] >= self.ends_after[key]:
+                self._remove(key, "ended")
+        for admission in self.scheduler.admit(self.now):
+            self._take(admission)
+
+    def _take(self, admission):
+        assert admission.key == self._next_by_the_policy()
+        assert 0 <= admission.slot < self.max_running
+        assert admission.slot not in self.running.values()
+        self.waiting.remove(admission.key)
+        self.running[admission.key] = admission.slot
+        self.started[admission.key] = self.now
+
+    def _next_by_the_policy(self):
+        """The oldest job of those whose clients have the fewest running."""
+        load = Counter(self.tickets[key].client for key in self.running)
+        return min(self.waiting, key=lambda key: (load[self.tickets[key].client], key))
+
+    def _expire(self):
+        due = {
+            key: "request_timeout"
+            if late(self.tickets[key].deadline, self.now)
+            else "queue_timeout"
+            for key in [*self.waiting, *self.running]
+            if late(self.tickets[key].deadline, self.now)
+            or (key in self.waiting and late(self.tickets[key].queue_deadline, self.now))
+        }
+        expiries = self.scheduler.expire(self.now)
+        assert sorted(expiry.key for expiry in expiries) == sorted(due)
+        for expiry in expiries:
+            both = late(self.tickets[expiry.key].queue_deadline, self.now) and expiry.slot is None
+            assert both or expiry.reason == due[expiry.key]
+            assert expiry.slot == self.running.pop(expiry.key, None)
+            if expiry.key in self.waiting:
+                self.waiting.remove(expiry.key)
+            self._note_end(expiry.key, expiry.reason)
+
+    def _remove(self, key, how):
+        assert self.scheduler.remove(key, self.now) == self.running.pop(key, None)
+        if key in self.waiting:
+            self.waiting.remove(key)
+        self._note_end(key, how)
+
+    def _note_end(self, key, how):
+        assert key not in self.ended, "a job that ends twice"
+        self.ended[key] = how
+
+    @invariant()
+    def agrees(self):
+        if not hasattr(self, "scheduler"):
+            return
+        scheduler = self.scheduler
+        assert (scheduler.num_running, scheduler.num_waiting) == (
+            len(self.running),
+            len(self.waiting),
+        )
+        assert sorted(scheduler) == sorted([*self.running, *self.waiting])
+        assert len(self.ended) + len(list(scheduler)) == len(self.tickets), "a job is lost"
+        assert scheduler.room == (
+            self.max_running + self.max_queue - len(self.running) - len(self.waiting)
+        )
+
+    def teardown(self):
+        """Whatever is left ends, and every slot is there to be given again."""
+        if not hasattr(self, "scheduler"):
+            return
+        for key in [*self.running, *self.waiting]:
+            self._remove(key, "cancelled")
+        assert sorted(self.ended) == sorted(self.tickets)
+        batch = [Ticket(f"after {number}") for number in range(self.max_running)]
+        assert self.scheduler.submit(batch, self.now)
+        slots = {admission.slot for admission in self.scheduler.admit(self.now)}
+        assert slots == set(range(self.max_running))
+
+
+TestNoSlotIsLostOrGivenTwice = Bookkeeping.TestCase
+TestNoSlotIsLostOrGivenTwice.settings = settings(max_examples=100, stateful_step_count=40)
 
 
 def test_nobody_starves_while_new_clients_keep_coming():
