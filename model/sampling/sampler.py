@@ -1,30 +1,30 @@
 """From logits to tokens, a batch at a time: ``SamplingPlan``, ``sample_batch``, ``sample``.
 
-Passes over the whole vocabulary run on all rows together; what is left of a row after them is drawn
-from alone (``model.sampling.draw``). Every operation is either elementwise or runs along one row in
-an order fixed by the vocabulary's size, so a row gives the same token, bit for bit, whatever else
-is in the batch.
+Passes over the whole vocabulary run on all rows together. Every operation is either elementwise or
+runs along one row in an order fixed by the vocabulary's size, so a row gives the same token, bit
+for bit, whatever else is in the batch.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from enum import Enum, auto
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.sampling.draw import (
-    draw_from_all,
-    draw_likely,
-    draw_nucleus,
-    draw_top_k,
-    draw_typical,
-)
+from model.sampling.draw import draw_likely, draw_likely_nucleus, draw_top_k, draw_typical
+from model.sampling.falling import draw_from_all
 from model.sampling.logit_edits import RowEdits, TokenCounts
+from model.sampling.nucleus import draw_nuclei
 from model.sampling.params import SamplingParams
 from model.sampling.random_numbers import stream_keys, uniform, uniforms
-from model.sampling.ranking import NUM_GROUPS, group_maxima, group_sums
+from model.sampling.ranking import NUM_GROUPS, group_maxima
 from model.state import FloatArray, IntArray
+
+_Number = TypeVar("_Number", np.float32, np.float64)
 
 #: Returned for a row whose logits are not finite numbers.
 NO_TOKEN = -1
@@ -32,8 +32,39 @@ NO_TOKEN = -1
 #: For no more rows than this, plain integers are faster than arrays.
 _FEW_ROWS = 8
 
+#: So many rows at a time: what is worked on stays near the processor.
+_ROWS_AT_A_TIME = 32
+
 _NOTHING: Mapping[int, Sequence[int]] = {}
 _NO_COUNTS: Mapping[int, TokenCounts] = {}
+
+
+class _Way(Enum):
+    """How a row's token is drawn once its logits are known."""
+
+    GREEDY = auto()
+    TOP_K = auto()
+    TYPICAL = auto()
+    LIKELY = auto()
+    LIKELY_NUCLEUS = auto()
+    NUCLEUS = auto()
+    ALL = auto()
+
+
+#: Those that need the weight of every token, be it for the sum of them all.
+_WEIGHTED_WAYS = (_Way.LIKELY_NUCLEUS, _Way.NUCLEUS, _Way.ALL)
+
+
+def _way_of(params: SamplingParams) -> _Way:
+    if params.is_greedy:
+        return _Way.GREEDY
+    if params.top_k:
+        return _Way.TOP_K
+    if params.typical_p < 1.0:
+        return _Way.TYPICAL
+    if params.min_p > 0.0:
+        return _Way.LIKELY_NUCLEUS if params.top_p < 1.0 else _Way.LIKELY
+    return _Way.NUCLEUS if params.top_p < 1.0 else _Way.ALL
 
 
 class SamplingPlan:
@@ -47,30 +78,27 @@ class SamplingPlan:
     def __init__(self, params: Sequence[SamplingParams], never: Sequence[int] = ()) -> None:
         self._params = tuple(params)
         self._never = list(never)
-        self._rows = np.arange(len(params))
         self._keys = [stream_keys(p.seed, p.candidate) for p in params]
         self._key_columns = np.array(self._keys, np.uint64).T
         temperatures = np.array([p.temperature or 1.0 for p in params])
         # The inverse of a temperature next to 0 must stay finite: 0 * inf is no number.
         self._inverse = np.minimum(1.0 / np.maximum(temperatures, 1e-30), 1e30).astype(np.float32)
-        self._scaled = bool((self._inverse != 1.0).any())
+        self._top_p = np.array([p.top_p for p in params])
         self._edits = {
             row: RowEdits(p, never)
             for row, p in enumerate(params)
             if p.logit_bias or p.has_penalties
         }
-        drawn = [row for row, p in enumerate(params) if not p.is_greedy]
-        self._all_greedy = not drawn
-        self._ranked_rows = [row for row in drawn if params[row].top_k > 0]
-        self._likely_rows = [row for row in drawn if _needs_only_the_likeliest(params[row])]
-        self._typical_rows = [
-            row for row in drawn if params[row].typical_p < 1.0 and not params[row].top_k
-        ]
-        others = {*self._ranked_rows, *self._likely_rows, *self._typical_rows}
-        #: Rows that need the weight of every token, be it for the sum of them all.
-        self._weighted_rows = [row for row in drawn if row not in others]
-        # Kept from step to step: to get fresh memory of this size costs more than to fill it.
-        self._values: FloatArray = np.empty((0, 0), np.float32)
+        self._scaled = bool((self._inverse != 1.0).any())
+        rows: dict[_Way, list[int]] = {}
+        for row, p in enumerate(params):
+            rows.setdefault(_way_of(p), []).append(row)
+        self._all_greedy = rows.keys() <= {_Way.GREEDY}
+        self._any_greedy = bool(rows.pop(_Way.GREEDY, None))
+        self._drawn = tuple(rows.items())
+        self._edited = _Memory()
+        self._weights = _Memory()
+        self._certain = _Memory()
 
     def sample(
         self,
@@ -90,43 +118,39 @@ class SamplingPlan:
         Returns:
             [batch] int32; ``NO_TOKEN`` for a row whose logits are not finite numbers.
         """
+        values = self._after_edits(logits, counts, banned)
         tokens: IntArray
-        if self._all_greedy and not self._edits and not banned:
-            tokens = logits.argmax(axis=1).astype(np.int32)
-            if not any((tokens == token_id).any() for token_id in self._never):
-                tokens[~np.isfinite(logits[self._rows, tokens])] = NO_TOKEN
-                return tokens
-        values = self._edited(logits, counts, banned)
-        tokens = values.argmax(axis=1).astype(np.int32)
-        largest = values[self._rows, tokens]
-        finite = np.isfinite(largest)
-        all_finite = bool(finite.all())
-        if not all_finite:
-            values[~finite] = largest[~finite] = 0.0
+        if self._any_greedy:
+            tokens = values.argmax(axis=1).astype(np.int32)
+            largest = values[np.arange(len(values)), tokens]
+        else:
+            tokens = np.empty(len(values), np.int32)
+            largest = values.max(axis=1)
+        # One number that is not finite makes the sum so; cheaper for few rows than with arrays.
+        broken = None if math.isfinite(sum(largest.tolist())) else ~np.isfinite(largest)
+        if broken is not None:
+            values = values.copy()
+            values[broken] = largest[broken] = 0.0
         if not self._all_greedy:
-            values -= largest[:, None]
-            if self._scaled:
-                values *= self._inverse[:, None]
-            self._draw(values, self._uniforms(positions), tokens)
-        if not all_finite:
-            tokens[~finite] = NO_TOKEN
+            self._draw(values, largest, self._uniforms(positions), tokens)
+        if broken is not None:
+            tokens[broken] = NO_TOKEN
         return tokens
 
-    def _edited(
+    def _after_edits(
         self,
         logits: FloatArray,
         counts: Mapping[int, TokenCounts],
         banned: Mapping[int, Sequence[int]],
     ) -> FloatArray:
-        """A copy of the logits with bias, penalties and bans: [batch, padded vocab]."""
+        """The logits with bias, penalties and bans: [batch, padded vocab]; a copy if need be."""
         num_rows, vocab_size = logits.shape
         width = -(-vocab_size // NUM_GROUPS) * NUM_GROUPS
-        if self._values.shape != (num_rows, width):
-            self._values = np.empty((num_rows, width), np.float32)
-        values = self._values
+        if width == vocab_size and not (self._never or self._edits or banned):
+            return logits
+        values = self._edited.rows(num_rows, width)
         values[:, :vocab_size] = logits
-        if width > vocab_size:
-            values[:, vocab_size:] = -np.inf
+        values[:, vocab_size:] = -np.inf
         for token_id in self._never:
             values[:, token_id] = -np.inf
         for row in self._edits.keys() | banned.keys():
@@ -144,41 +168,83 @@ class SamplingPlan:
             for keys, position in zip(self._keys, positions.tolist(), strict=True)
         ]
 
-    def _draw(self, scores: FloatArray, draws: Sequence[float], tokens: IntArray) -> None:
-        """Replaces the tokens of the rows that are not greedy."""
-        params = self._params
-        for row in self._likely_rows:
-            tokens[row] = draw_likely(scores[row], draws[row], params[row])
-        if self._ranked_rows:
-            maxima = group_maxima(_part(scores, self._ranked_rows))
-            for row, row_maxima in zip(self._ranked_rows, maxima, strict=True):
-                tokens[row] = draw_top_k(scores[row], row_maxima, draws[row], params[row])
-        for row in self._typical_rows:
-            weights = np.exp(scores[row])
-            tokens[row] = draw_typical(scores[row], weights, draws[row], params[row])
-        if self._weighted_rows:
-            self._draw_weighed(_part(scores, self._weighted_rows), draws, tokens)
-
-    def _draw_weighed(self, scores: FloatArray, draws: Sequence[float], tokens: IntArray) -> None:
-        """Draws for the rows that need every token's weight; ``scores`` are theirs, and used up."""
-        weights = np.exp(scores, out=scores)
-        sums = group_sums(weights)
-        for place, row in enumerate(self._weighted_rows):
-            params, draw = self._params[row], draws[row]
-            if params.top_p < 1.0:
-                tokens[row] = draw_nucleus(weights[place], sums[place], draw, params)
+    def _draw(
+        self,
+        values: FloatArray,
+        largest: FloatArray,
+        draws: Sequence[float],
+        tokens: IntArray,
+    ) -> None:
+        """Fills in the tokens of the rows that are not greedy."""
+        for way, rows in self._drawn:
+            if way is _Way.TOP_K:
+                self._draw_top_k(rows, values, draws, tokens)
+            elif way in _WEIGHTED_WAYS:
+                for start in range(0, len(rows), _ROWS_AT_A_TIME):
+                    piece = rows[start : start + _ROWS_AT_A_TIME]
+                    tokens[piece] = self._draw_weighted(way, piece, values, largest, draws)
             else:
-                tokens[row] = draw_from_all(weights[place], sums[place], draw)
+                for row in rows:
+                    scores = (values[row] - largest[row]) * self._inverse[row]
+                    draw_one = draw_likely if way is _Way.LIKELY else draw_typical
+                    tokens[row] = draw_one(scores, draws[row], self._params[row])
+
+    def _draw_top_k(
+        self,
+        rows: list[int],
+        values: FloatArray,
+        draws: Sequence[float],
+        tokens: IntArray,
+    ) -> None:
+        maxima = group_maxima(_part(values, rows))
+        for row, row_maxima in zip(rows, maxima, strict=True):
+            tokens[row] = draw_top_k(
+                values[row], row_maxima, self._inverse[row], draws[row], self._params[row]
+            )
+
+    def _draw_weighted(
+        self,
+        way: _Way,
+        rows: list[int],
+        values: FloatArray,
+        largest: FloatArray,
+        draws: Sequence[float],
+    ) -> list[int]:
+        """The tokens of ``rows``, which need every token's weight."""
+        weights = self._weights.rows(len(rows), values.shape[1])
+        np.subtract(_part(values, rows), _part(largest, rows)[:, None], out=weights)
+        if self._scaled:
+            weights *= _part(self._inverse, rows)[:, None]
+        np.exp(weights, out=weights)
+        draws = [draws[row] for row in rows]
+        if way is _Way.ALL:
+            return draw_from_all(weights, draws)
+        if way is _Way.NUCLEUS:
+            certain = self._certain.rows(len(rows), values.shape[1])
+            return draw_nuclei(weights, _part(self._top_p, rows), draws, certain)
+        return [
+            draw_likely_nucleus(weights[place], draws[place], self._params[row])
+            for place, row in enumerate(rows)
+        ]
 
 
-def _needs_only_the_likeliest(params: SamplingParams) -> bool:
-    """Whether ``min_p`` alone picks the tokens, so that the others' weights do not matter."""
-    return params.min_p > 0.0 and params.top_p == params.typical_p == 1.0 and not params.top_k
+def _part(values: NDArray[_Number], rows: list[int]) -> NDArray[_Number]:
+    """Some rows (ascending) of ``values``, without copying if they lie together."""
+    first, last = rows[0], rows[-1]
+    return values[first : last + 1] if last - first == len(rows) - 1 else values[rows]
 
 
-def _part(values: FloatArray, rows: list[int]) -> FloatArray:
-    """Some rows of ``values``, without copying if they are all."""
-    return values if len(rows) == len(values) else values[rows]
+class _Memory:
+    """Rows to work on, kept from step to step: fresh memory costs more to get than to fill."""
+
+    def __init__(self) -> None:
+        self._values: FloatArray = np.empty((0, 0), np.float32)
+
+    def rows(self, num_rows: int, width: int) -> FloatArray:
+        """[num_rows, width], with whatever is in there."""
+        if self._values.shape[0] < num_rows or self._values.shape[1] != width:
+            self._values = np.empty((num_rows, width), np.float32)
+        return self._values[:num_rows]
 
 
 def sample_batch(

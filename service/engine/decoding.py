@@ -42,8 +42,7 @@ class Decoder:
         self._reader = reader
         self._end_of_text_id = end_of_text_id
         self._never = tuple(never)
-        self._planned: list[Sequence] = []
-        self._plan = SamplingPlan([])
+        self._group = _Group([], self._never)
 
     def step(self, sequences: SequenceOf[Sequence]) -> list[Ending]:
         """Advances all of ``sequences``, which must not be empty; returns those that ended."""
@@ -76,12 +75,12 @@ class Decoder:
 
     def _feed(self, sequences: list[Sequence]) -> FloatArray:
         slots = [sequence.slot for sequence in sequences]
-        token_ids = np.array([sequence.next_token for sequence in sequences], np.int32)
+        token_ids = [sequence.next_token for sequence in sequences]
         states = self._slots.gather(slots)
-        new_document = token_ids == self._end_of_text_id
-        if new_document.any():
+        if self._end_of_text_id in token_ids:
+            new_document = np.array(token_ids) == self._end_of_text_id
             states = np.where(new_document[:, None], np.float32(0.0), states)
-        logits, states = self._runtime.step(token_ids, states)
+        logits, states = self._runtime.step(np.array(token_ids, np.int32), states)
         self._slots.scatter(slots, states)
         for row, sequence in enumerate(sequences):
             sequence.next_token = None
@@ -113,22 +112,13 @@ class Decoder:
         return endings
 
     def _sample(self, sequences: list[Sequence], logits: FloatArray) -> list[Ending]:
-        if self._planned != sequences:
-            params = [sequence.job.sampling for sequence in sequences]
-            self._planned, self._plan = sequences, SamplingPlan(params, self._never)
+        if self._group.sequences != sequences:
+            self._group = _Group(sequences, self._never)
+        group = self._group
         positions = np.array([sequence.num_sampled for sequence in sequences], np.int64)
-        counts = {
-            row: sequence.counts
-            for row, sequence in enumerate(sequences)
-            if sequence.counts is not None
-        }
-        banned = {
-            row: sequence.not_yet_ids
-            for row, sequence in enumerate(sequences)
-            if sequence.num_sampled < sequence.job.min_tokens
-        }
-        token_ids = self._plan.sample(logits, positions, counts, banned)
-        self._score_sampled(sequences, logits, token_ids)
+        token_ids = group.plan.sample(logits, positions, group.counts, group.banned())
+        if group.scored_rows:
+            self._score_sampled(sequences, logits, token_ids)
         endings = []
         for row, (sequence, token_id) in enumerate(zip(sequences, token_ids.tolist(), strict=True)):
             if token_id == NO_TOKEN:
@@ -145,11 +135,7 @@ class Decoder:
     def _score_sampled(
         self, sequences: list[Sequence], logits: FloatArray, token_ids: IntArray
     ) -> None:
-        rows = [
-            row
-            for row, sequence in enumerate(sequences)
-            if sequence.job.logprobs is not None and token_ids[row] != NO_TOKEN
-        ]
+        rows = [row for row in self._group.scored_rows if token_ids[row] != NO_TOKEN]
         if not rows:
             return
         scored, scored_logits = _select(rows, sequences, logits)
@@ -157,6 +143,35 @@ class Decoder:
         scores = score_rows(scored_logits, token_ids[rows], num_top, with_ranks=False)
         for sequence, score in zip(scored, scores, strict=True):
             sequence.unsent_scores.append(score)
+
+
+class _Group:
+    """Sequences that sample together, with all that stays the same from step to step."""
+
+    def __init__(self, sequences: list[Sequence], never: SequenceOf[int]) -> None:
+        self.sequences = sequences
+        self.plan = SamplingPlan([sequence.job.sampling for sequence in sequences], never)
+        self.counts = {
+            row: sequence.counts
+            for row, sequence in enumerate(sequences)
+            if sequence.counts is not None
+        }
+        self.scored_rows = [
+            row for row, sequence in enumerate(sequences) if sequence.job.logprobs is not None
+        ]
+        self._not_yet = {
+            row: sequence
+            for row, sequence in enumerate(sequences)
+            if sequence.num_sampled < sequence.job.min_tokens
+        }
+
+    def banned(self) -> dict[int, SequenceOf[int]]:
+        """By row, the tokens not to be sampled this time."""
+        return {
+            row: sequence.not_yet_ids
+            for row, sequence in self._not_yet.items()
+            if sequence.num_sampled < sequence.job.min_tokens
+        }
 
 
 def _select(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from model.sampling import NO_TOKEN, SamplingParams, SamplingPlan, TokenCounts, sample, sample_batch
-from model.sampling.random_numbers import stream_keys, uniform
+from model.sampling.nucleus import draw_nuclei
 
 
 def plain_distribution(logits, params, prompt=(), generated=(), banned=()):
@@ -161,24 +161,29 @@ def test_frequencies_by_chi_squared(filters):
     assert not drawn[expected == 0].any()
 
 
+@pytest.mark.parametrize("num_rows", [1, 128])
 @pytest.mark.parametrize("top_p", [0.0, 0.3, 0.8, 0.95, 0.999])
-@pytest.mark.parametrize("steepness", [0.0, 0.5, 1.0, 1.4, 2.0])
-def test_top_p_draws_by_the_running_sum_of_all_sorted(top_p, steepness):
-    """However few candidates are looked at, the token is the one a full sort would have given."""
+@pytest.mark.parametrize("steepness", [0.0, 0.01, 0.5, 1.0, 1.4, 2.0, 4.0])
+def test_top_p_gives_each_token_of_the_nucleus_its_share_of_the_draws(num_rows, top_p, steepness):
+    """Draws spread evenly over [0, 1) meet each token as often as its probability says."""
     random = np.random.default_rng(0)
-    values = -steepness * np.log(np.arange(1, 4001)) + random.normal(0, 0.3, 4000)
-    logits = random.permutation(values).astype(np.float32)
-    params = SamplingParams(top_p=top_p, seed=3)
-    count = 300
-    drawn = draw_many(logits, params, count)
-    order = np.argsort(-logits, kind="stable")
-    weights = np.exp(logits[order].astype(np.float64) - logits.max())
-    cumulative = np.cumsum(weights)
-    mass = cumulative[int((cumulative < top_p * cumulative[-1]).sum())]
-    draws = np.array([uniform(stream_keys(3, j), 0) for j in range(count)])
-    expected = order[(cumulative <= draws[:, None] * mass).sum(axis=1)]
-    # Rounding decides where a draw falls between two tokens, and nowhere else.
-    assert (drawn != expected).sum() <= (3 if top_p else 0)
+    values = -steepness * np.log(np.arange(1, 1025)) + random.normal(0, 0.3 * steepness, 1024)
+    weights = random.permutation(np.exp(values - values.max())).astype(np.float32)
+    count = 2048
+    draws = (np.arange(count) + 0.5) / count
+    rows, masses = np.repeat(weights[None], num_rows, axis=0), np.full(num_rows, top_p)
+    drawn = [
+        token_id
+        for start in range(0, count, num_rows)
+        for token_id in draw_nuclei(
+            rows, masses, draws[start : start + num_rows], np.empty_like(rows)
+        )
+    ]
+    expected = plain_distribution(np.log(weights), SamplingParams(top_p=top_p))
+    counts = np.bincount(drawn, minlength=1024)
+    # A token's part of [0, 1) is in one piece; the least rounding moves its ends, or the cut.
+    assert (np.abs(counts - count * expected) <= 1.01).all()
+    assert np.count_nonzero(counts[expected == 0]) <= (0 < top_p < 1)
 
 
 def test_two_sequences_of_one_seed_are_independent():
@@ -230,6 +235,10 @@ def mixed_params():
         {"top_k": 200},
         {"top_p": 0.95},
         {"top_p": 0.3, "temperature": 1.9},
+        {"top_p": 0.8},
+        {"top_p": 0.95, "temperature": 1.5},
+        {"top_p": 0.999},
+        {"top_p": 0.9, "min_p": 0.02},
         {"min_p": 0.1},
         {"typical_p": 0.9},
         {"typical_p": 0.4, "top_p": 0.8, "top_k": 60},
@@ -241,11 +250,12 @@ def mixed_params():
     return [SamplingParams(**kind, seed=i * 77, candidate=i % 3) for i, kind in enumerate(kinds)]
 
 
-def test_a_row_gives_the_same_token_in_any_batch():
+@pytest.mark.parametrize("vocab_size", [777, 8192])
+def test_a_row_gives_the_same_token_in_any_batch(vocab_size):
     random = np.random.default_rng(8)
     params = mixed_params()
-    logits = random.normal(0, 3, (len(params), 777)).astype(np.float32)
-    counts = {row: TokenCounts(777, [5, 6, row]) for row in range(len(params))}
+    logits = random.normal(0, 3, (len(params), vocab_size)).astype(np.float32)
+    counts = {row: TokenCounts(vocab_size, [5, 6, row]) for row in range(len(params))}
     banned = {3: [int(logits[3].argmax())], 5: [0, 9]}
     for position in range(30):
         alone = [
