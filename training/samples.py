@@ -38,7 +38,7 @@ def write_samples(
     token_ids, written = read[:, -1], []
     for position in range(SAMPLE_TOKENS):
         logits, state = runtime.step(np.ascontiguousarray(token_ids), state)
-        token_ids = plan.sample(logits, np.full(len(read), position))
+        token_ids = plan.sample(logits, [position] * len(read))
         written.append(token_ids)
     return [
         Sample(

@@ -67,8 +67,7 @@ def draw_top_k(
     if params.typical_p < 1.0:
         order = np.sort(_typical(kept, weights, params.typical_p))
         token_ids, weights = token_ids[order], weights[order]
-    mass = params.top_p * float(weights.sum(dtype=np.float64))
-    return _draw_ranked(token_ids, weights, draw, params, mass)
+    return _draw_ranked(token_ids, weights, draw, params)
 
 
 def draw_typical(scores: FloatArray, draw: float, params: SamplingParams) -> int:
@@ -82,9 +81,7 @@ def draw_typical(scores: FloatArray, draw: float, params: SamplingParams) -> int
     weights = np.exp(scores)
     token_ids = _typical(scores, weights, params.typical_p)
     token_ids = ranked(token_ids, scores[token_ids])
-    kept = weights[token_ids]
-    mass = params.top_p * float(kept.sum(dtype=np.float64))
-    return _draw_ranked(token_ids, kept, draw, params, mass)
+    return _draw_ranked(token_ids, weights[token_ids], draw, params)
 
 
 def draw_likely_nucleus(weights: FloatArray, draw: float, params: SamplingParams) -> int:
@@ -126,7 +123,11 @@ def _typical(scores: FloatArray, weights: FloatArray, typical_p: float) -> IdArr
 
 
 def _draw_ranked(
-    token_ids: IdArray, weights: FloatArray, draw: float, params: SamplingParams, mass: float
+    token_ids: IdArray,
+    weights: FloatArray,
+    draw: float,
+    params: SamplingParams,
+    mass: float | None = None,
 ) -> int:
     """A token drawn from what ``top_p`` and ``min_p`` leave of tokens in descending order.
 
@@ -135,28 +136,18 @@ def _draw_ranked(
         weights: [n], theirs.
         draw: uniform in [0, 1).
         params: how far to go.
-        mass: the weight at which ``top_p`` stops.
+        mass: the weight at which ``top_p`` stops, where it is not that share of ``weights``.
     """
-    cumulative = _running_sums(weights)
-    return int(token_ids[_place_in_nucleus(weights, cumulative, draw, params, mass)])
-
-
-def _place_in_nucleus(
-    weights: FloatArray,
-    cumulative: DoubleArray,
-    draw: float,
-    params: SamplingParams,
-    mass: float,
-) -> int:
-    """Which of ``weights``, descending, is drawn from what ``top_p`` and ``min_p`` leave."""
+    ends = _running_sums(weights)
     num_kept = len(weights)
     if params.top_p < 1.0:
-        num_kept = min(num_kept, int(cumulative.searchsorted(mass)) + 1)
+        mass = params.top_p * float(ends[-1]) if mass is None else mass
+        num_kept = min(num_kept, int(ends.searchsorted(mass)) + 1)
     if params.min_p > 0.0:
         likely = weights >= np.float32(params.min_p) * weights[0]
         num_kept = min(num_kept, int(np.count_nonzero(likely)))
-    target = below(draw, float(cumulative[num_kept - 1]))
-    return int(cumulative.searchsorted(target, "right"))
+    target = below(draw, float(ends[num_kept - 1]))
+    return int(token_ids[ends.searchsorted(target, "right")])
 
 
 def _running_sums(weights: FloatArray) -> DoubleArray:

@@ -8,10 +8,15 @@ counter-based generator: two rounds of its mixing function over a counter, each 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 UInt64Array = NDArray[np.uint64]
+
+#: The arrays cost about the same for so many positions as for one.
+_STEPS_AHEAD = 16
 
 _MASK = 2**64 - 1
 _GAMMA = 0x9E3779B97F4A7C15
@@ -30,22 +35,38 @@ def stream_keys(seed: int, candidate: int) -> tuple[int, int]:
     return first, _mix(first ^ _SECOND_KEY)
 
 
-def uniform(keys: tuple[int, int], position: int) -> float:
-    """A number in [0, 1), a multiple of 2**-53, for the token at ``position``."""
-    mixed = _mix((position * _GAMMA + keys[0]) & _MASK)
-    return (_mix(mixed ^ keys[1]) >> 11) * 2.0**-53
-
-
 def uniforms(keys: UInt64Array, positions: UInt64Array) -> NDArray[np.float64]:
-    """``uniform`` of many rows at once: [batch].
+    """Numbers in [0, 1), multiples of 2**-53, for the tokens at ``positions``.
 
     Args:
-        keys: [2, batch], a column per row from ``stream_keys``.
-        positions: [batch].
+        keys: [2, ...], the keys of each number's sequence from ``stream_keys``.
+        positions: of a shape to go with that of one of the keys.
     """
     mixed = _mix_array(positions * _GAMMA_ARRAY + keys[0])
     mixed = _mix_array(mixed ^ keys[1])
     return (mixed >> _SHIFT_11).astype(np.float64) * 2.0**-53
+
+
+class UniformSteps:
+    """Numbers for rows that mostly go on by one position each: worked out several steps ahead.
+
+    Args:
+        keys: one pair from ``stream_keys`` per row.
+    """
+
+    def __init__(self, keys: Sequence[tuple[int, int]]) -> None:
+        self._keys = np.array(keys, np.uint64).T[:, None]
+        self._ahead: list[list[float]] = []
+        self._expected: list[int] = []
+
+    def at(self, positions: list[int]) -> list[float]:
+        """The number of each row at its position."""
+        if not self._ahead or positions != self._expected:
+            steps = np.arange(_STEPS_AHEAD, dtype=np.uint64)[:, None]
+            wanted = np.array(positions, np.uint64) + steps
+            self._ahead = uniforms(self._keys, wanted)[::-1].tolist()
+        self._expected = [position + 1 for position in positions]
+        return self._ahead.pop()
 
 
 def _mix(value: int) -> int:

@@ -20,7 +20,7 @@ from model.sampling.falling import draw_from_all
 from model.sampling.logit_edits import RowEdits, TokenCounts
 from model.sampling.nucleus import draw_nuclei
 from model.sampling.params import SamplingParams
-from model.sampling.random_numbers import stream_keys, uniform, uniforms
+from model.sampling.random_numbers import UniformSteps, stream_keys
 from model.sampling.ranking import NUM_GROUPS, group_maxima
 from model.state import FloatArray, IntArray
 
@@ -28,9 +28,6 @@ _Number = TypeVar("_Number", np.float32, np.float64)
 
 #: Returned for a row whose logits are not finite numbers.
 NO_TOKEN = -1
-
-#: For no more rows than this, plain integers are faster than arrays.
-_FEW_ROWS = 8
 
 #: So many rows at a time: what is worked on stays near the processor.
 _ROWS_AT_A_TIME = 32
@@ -78,8 +75,7 @@ class SamplingPlan:
     def __init__(self, params: Sequence[SamplingParams], never: Sequence[int] = ()) -> None:
         self._params = tuple(params)
         self._never = list(never)
-        self._keys = [stream_keys(p.seed, p.candidate) for p in params]
-        self._key_columns = np.array(self._keys, np.uint64).T
+        self._uniforms = UniformSteps([stream_keys(p.seed, p.candidate) for p in params])
         temperatures = np.array([p.temperature or 1.0 for p in params])
         # The inverse of a temperature next to 0 must stay finite: 0 * inf is no number.
         self._inverse = np.minimum(1.0 / np.maximum(temperatures, 1e-30), 1e30).astype(np.float32)
@@ -103,7 +99,7 @@ class SamplingPlan:
     def sample(
         self,
         logits: FloatArray,
-        positions: NDArray[np.int64],
+        positions: Sequence[int],
         counts: Mapping[int, TokenCounts] = _NO_COUNTS,
         banned: Mapping[int, Sequence[int]] = _NOTHING,
     ) -> IntArray:
@@ -111,7 +107,7 @@ class SamplingPlan:
 
         Args:
             logits: [batch, vocab] float32; not changed.
-            positions: [batch], how many tokens each row's sequence has drawn before.
+            positions: one per row, how many tokens each row's sequence has drawn before.
             counts: by row, what occurred so far; for rows with penalties.
             banned: by row, tokens not to be sampled this time.
 
@@ -132,7 +128,7 @@ class SamplingPlan:
             values = values.copy()
             values[broken] = largest[broken] = 0.0
         if not self._all_greedy:
-            self._draw(values, largest, self._uniforms(positions), tokens)
+            self._draw(values, largest, self._uniforms.at(list(positions)), tokens)
         if broken is not None:
             tokens[broken] = NO_TOKEN
         return tokens
@@ -158,15 +154,6 @@ class SamplingPlan:
             values[row, :vocab_size] = logits[row]
             edits.apply(values[row, :vocab_size], counts.get(row), banned.get(row, ()))
         return values
-
-    def _uniforms(self, positions: NDArray[np.int64]) -> list[float]:
-        if len(positions) > _FEW_ROWS:
-            numbers: list[float] = uniforms(self._key_columns, positions.astype(np.uint64)).tolist()
-            return numbers
-        return [
-            uniform(keys, position)
-            for keys, position in zip(self._keys, positions.tolist(), strict=True)
-        ]
 
     def _draw(
         self,
@@ -258,7 +245,7 @@ def sample_batch(
 ) -> IntArray:
     """One token per row of ``logits`` [batch, vocab]; see ``SamplingPlan`` and its ``sample``."""
     plan = SamplingPlan(params, never)
-    return plan.sample(logits, np.asarray(positions, np.int64), counts, banned)
+    return plan.sample(logits, positions, counts, banned)
 
 
 def sample(

@@ -115,7 +115,7 @@ class Decoder:
         if self._group.sequences != sequences:
             self._group = _Group(sequences, self._never)
         group = self._group
-        positions = np.array([sequence.num_sampled for sequence in sequences], np.int64)
+        positions = [sequence.num_sampled for sequence in sequences]
         token_ids = group.plan.sample(logits, positions, group.counts, group.banned())
         if group.scored_rows:
             self._score_sampled(sequences, logits, token_ids)

@@ -287,8 +287,8 @@ def test_a_plan_serves_many_steps_and_leaves_the_logits_alone():
     before = logits.copy()
     plan = SamplingPlan(params)
     for position in range(3):
-        positions = np.full(len(params), position)
-        expected = sample_batch(logits, params, [position] * len(params))
+        positions = [position] * len(params)
+        expected = sample_batch(logits, params, positions)
         assert plan.sample(logits, positions).tolist() == expected.tolist()
     assert (logits == before).all()
 
