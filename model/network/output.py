@@ -51,22 +51,34 @@ def cross_entropy_sum(
         training: gradients will be asked for.
     """
     if not training:
-        matrix = tf.cast(tf.transpose(kernel), features.dtype)
-        return _chunked_loss(features, matrix, bias, targets, weights)
+        matrix = _with_bias(kernel, bias, features.dtype)
+        return _chunked_loss(_with_ones(features), matrix, targets, weights)
 
     def loss_with_gradient(
         features: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
     ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, ...]]]:
-        nats, *gradients = _chunked_loss_and_gradients(
-            features, tf.cast(kernel, features.dtype), bias, targets, weights
+        matrix = _with_bias(kernel, bias, features.dtype)
+        nats, d_features, d_matrix = _chunked_loss_and_gradients(
+            _with_ones(features), matrix, targets, weights
         )
 
         def gradient(d_nats: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            return tuple(part * tf.cast(d_nats, part.dtype) for part in gradients)
+            by_features, by_matrix = d_features * tf.cast(d_nats, features.dtype), d_matrix * d_nats
+            return by_features, by_matrix[:, :-1], by_matrix[:, -1]
 
         return nats, gradient
 
     return tf.custom_gradient(loss_with_gradient)(features, kernel, bias)
+
+
+def _with_bias(kernel: tf.Tensor, bias: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """The output matrix [vocab, width + 1], its last column the bias."""
+    return tf.cast(tf.concat([kernel, bias[:, tf.newaxis]], axis=1), dtype)
+
+
+def _with_ones(features: tf.Tensor) -> tf.Tensor:
+    """Features [rows, width + 1] that pick up the bias in the product."""
+    return tf.concat([features, tf.ones([tf.shape(features)[0], 1], features.dtype)], axis=1)
 
 
 def _num_chunks(features: tf.Tensor, vocab_size: int) -> tuple[int, tf.Tensor]:
@@ -75,25 +87,36 @@ def _num_chunks(features: tf.Tensor, vocab_size: int) -> tuple[int, tf.Tensor]:
     return chunk, tf.maximum(1, -(-tf.shape(features)[0] // chunk))
 
 
-def _logits(features: tf.Tensor, matrix: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """Logits [rows, vocab] float32 of ``features`` [rows, width]."""
-    return tf.nn.bias_add(tf.cast(tf.matmul(features, matrix), tf.float32), bias)
+def _exponentials(
+    matrix: tf.Tensor, features: tf.Tensor, targets: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Softmax of one chunk before it is divided: [vocab, rows], a column per row of features.
+
+    The wide matrix stands on the left of every product, which is up to twice as fast as the other
+    way round.
+
+    Returns:
+        Exponentials of the logits above the largest, float32 [vocab, rows]; their sums [rows];
+        the losses in nats [rows]; and where the targets lie, [rows, 2].
+    """
+    logits = tf.cast(tf.matmul(matrix, features, transpose_b=True), tf.float32)
+    positions = tf.stack([targets, tf.range(tf.shape(logits)[1])], axis=1)
+    largest = tf.reduce_max(logits, axis=0)
+    exponentials = tf.exp(logits - largest)
+    sums = tf.reduce_sum(exponentials, axis=0)
+    losses = tf.math.log(sums) + largest - tf.gather_nd(logits, positions)
+    return exponentials, sums, losses, positions
 
 
 def _chunked_loss(
-    features: tf.Tensor,
-    matrix: tf.Tensor,
-    bias: tf.Tensor,
-    targets: tf.Tensor,
-    weights: tf.Tensor,
+    features: tf.Tensor, matrix: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor
 ) -> tf.Tensor:
-    """The loss alone; ``matrix`` is [width, vocab]."""
-    chunk, num_chunks = _num_chunks(features, matrix.shape[1])
+    """The loss alone; ``features`` and ``matrix`` hold the bias."""
+    chunk, num_chunks = _num_chunks(features, matrix.shape[0])
 
     def add_chunk(index: tf.Tensor, nats: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         rows = slice(index * chunk, (index + 1) * chunk)
-        logits = _logits(features[rows], matrix, bias)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets[rows], logits)
+        _, _, losses, _ = _exponentials(matrix, features[rows], targets[rows])
         return index + 1, nats + tf.reduce_sum(losses * weights[rows])
 
     return tf.while_loop(
@@ -102,56 +125,39 @@ def _chunked_loss(
 
 
 def _chunked_loss_and_gradients(
-    features: tf.Tensor,
-    kernel: tf.Tensor,
-    bias: tf.Tensor,
-    targets: tf.Tensor,
-    weights: tf.Tensor,
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The loss and its gradients with respect to features, kernel and bias.
-
-    ``kernel`` is [vocab, width], in the dtype of the features.
-    """
-    matrix = tf.transpose(kernel)
-    chunk, num_chunks = _num_chunks(features, matrix.shape[1])
-    width = features.shape[1]
+    features: tf.Tensor, matrix: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The loss and its gradients with respect to features (ones left out) and matrix."""
+    chunk, num_chunks = _num_chunks(features, matrix.shape[0])
+    width = features.shape[1] - 1
+    transposed = tf.transpose(matrix[:, :-1])
 
     def add_chunk(
-        index: tf.Tensor,
-        nats: tf.Tensor,
-        d_kernel: tf.Tensor,
-        d_bias: tf.Tensor,
-        d_features: tf.TensorArray,
+        index: tf.Tensor, nats: tf.Tensor, d_matrix: tf.Tensor, d_features: tf.TensorArray
     ) -> tuple[tf.Tensor, ...]:
         rows = slice(index * chunk, (index + 1) * chunk)
-        logits = _logits(features[rows], matrix, bias)
-        positions = tf.stack([tf.range(tf.shape(logits)[0]), targets[rows]], axis=1)
-        largest = tf.reduce_max(logits, axis=1)
-        exponentials = tf.exp(logits - largest[:, tf.newaxis])
-        sums = tf.reduce_sum(exponentials, axis=1)
-        losses = tf.math.log(sums) + largest - tf.gather_nd(logits, positions)
+        exponentials, sums, losses, positions = _exponentials(matrix, features[rows], targets[rows])
         # softmax - one_hot(target), times ``sums``: dividing the narrow factor of each product
         # by it, and multiplying that by the weights, spares two passes over the wide logits.
         d_logits = tf.tensor_scatter_nd_sub(exponentials, positions, sums)
         d_logits = tf.cast(d_logits, features.dtype)
-        by_row = tf.cast((weights[rows] / sums)[:, tf.newaxis], features.dtype)
-        part = tf.matmul(d_logits, features[rows] * by_row, transpose_a=True)
-        bias_part = tf.matmul(d_logits, by_row, transpose_a=True)
+        by_row = tf.cast(weights[rows] / sums, features.dtype)
+        part = tf.matmul(d_logits, features[rows] * by_row[:, tf.newaxis])
+        d_columns = tf.matmul(transposed, d_logits) * by_row
         return (
             index + 1,
             nats + tf.reduce_sum(losses * weights[rows]),
-            d_kernel + tf.cast(part, tf.float32),
-            d_bias + tf.cast(bias_part[:, 0], tf.float32),
-            d_features.write(index, tf.matmul(d_logits, kernel) * by_row),
+            d_matrix + tf.cast(part, tf.float32),
+            d_features.write(index, tf.transpose(d_columns)),
         )
 
     d_features = tf.TensorArray(
         features.dtype, num_chunks, element_shape=[None, width], infer_shape=False
     )
-    _, nats, d_kernel, d_bias, d_features = tf.while_loop(
+    _, nats, d_matrix, d_features = tf.while_loop(
         lambda index, *_: index < num_chunks,
         add_chunk,
-        (0, 0.0, tf.zeros(kernel.shape), tf.zeros(bias.shape), d_features),
+        (0, 0.0, tf.zeros(matrix.shape), d_features),
         maximum_iterations=num_chunks,
     )
-    return nats, d_features.concat(), d_kernel, d_bias
+    return nats, d_features.concat(), d_matrix

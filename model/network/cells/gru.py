@@ -10,11 +10,14 @@ import tensorflow as tf
 from model.config import Cell
 from model.network.cells.recurrent_layer import RecurrentLayer
 from model.network.cells.scan import (
+    Record,
+    bias_gradient,
+    input_gradient,
     kept,
     kernel_gradient,
     previous_states,
-    product,
     scan_time,
+    transposed_weights,
 )
 
 
@@ -62,26 +65,29 @@ def _forward_and_gradient(
     """Hidden states and final state, and the function that takes their gradients back."""
     dtype = inputs.dtype
     hidden_size = recurrent_kernel.shape[0]
-    num_steps = tf.shape(inputs)[0]
+    num_steps, batch_size = tf.shape(inputs)[0], tf.shape(inputs)[1]
+    input_weights = transposed_weights(kernel, bias[0], dtype=dtype)
+    hidden_weights = transposed_weights(recurrent_kernel, bias[1], dtype=dtype)
     kernel, recurrent_kernel = tf.cast(kernel, dtype), tf.cast(recurrent_kernel, dtype)
-    from_inputs = product(inputs, kernel, bias[0])
-    recurrent_bias = bias[1]
+    input_columns = tf.transpose(inputs, [0, 2, 1])
+    ones = tf.ones([1, batch_size], dtype)
+
+    def sums(weights: tf.Tensor, columns: tf.Tensor) -> list[tf.Tensor]:
+        product = tf.matmul(weights, tf.concat([columns, ones], axis=0))
+        return list(tf.split(tf.cast(product, tf.float32), 3, axis=0))
 
     def step(
         time: tf.Tensor, hidden: tf.Tensor
     ) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
         before = kept(hidden, keep, time)
-        from_input = tf.cast(from_inputs[time], tf.float32)
-        recurrent = tf.matmul(tf.cast(before, dtype), recurrent_kernel)
-        from_hidden = tf.cast(recurrent, tf.float32) + recurrent_bias
-        update_x, reset_x, candidate_x = tf.split(from_input, 3, axis=1)
-        update_h, reset_h, candidate_h = tf.split(from_hidden, 3, axis=1)
+        update_x, reset_x, candidate_x = sums(input_weights, input_columns[time])
+        update_h, reset_h, candidate_h = sums(hidden_weights, tf.cast(before, dtype))
         update = tf.sigmoid(update_x + update_h)
         reset = tf.sigmoid(reset_x + reset_h)
         candidate = tf.tanh(candidate_x + reset * candidate_h)
         hidden = update * before + (1.0 - update) * candidate
         return (hidden,), (
-            tf.cast(hidden, dtype),
+            tf.cast(tf.transpose(hidden), dtype),
             update,
             reset,
             candidate,
@@ -91,51 +97,51 @@ def _forward_and_gradient(
 
     (final,), (hidden_record, *gate_records) = scan_time(
         step,
-        (initial,),
-        [(hidden_size, dtype)] + [(hidden_size, tf.float32)] * 5,
+        (tf.transpose(initial),),
+        [
+            Record([batch_size, hidden_size], dtype),
+            *[Record([hidden_size, batch_size], tf.float32)] * 5,
+        ],
         num_steps=num_steps,
     )
     hiddens = hidden_record.stacked()
 
     def gradient(d_hiddens: tf.Tensor, d_final: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        recurrent_transposed = tf.transpose(recurrent_kernel)
-
         def step_back(
             time: tf.Tensor, d_hidden: tf.Tensor
         ) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
             update, reset, candidate, candidate_h, before = (
                 record.at(time) for record in gate_records
             )
-            d_hidden += tf.cast(d_hiddens[time], tf.float32)
+            d_hidden += tf.cast(tf.transpose(d_hiddens[time]), tf.float32)
             d_update = d_hidden * (before - candidate) * update * (1.0 - update)
             d_candidate = d_hidden * (1.0 - update) * (1.0 - tf.square(candidate))
             d_reset = d_candidate * candidate_h * reset * (1.0 - reset)
-            d_from_input = tf.concat([d_update, d_reset, d_candidate], axis=1)
-            d_from_hidden = tf.concat([d_update, d_reset, d_candidate * reset], axis=1)
+            d_from_input = tf.concat([d_update, d_reset, d_candidate], axis=0)
+            d_from_hidden = tf.concat([d_update, d_reset, d_candidate * reset], axis=0)
             d_from_hidden = tf.cast(d_from_hidden, dtype)
-            d_product = tf.cast(tf.matmul(d_from_hidden, recurrent_transposed), tf.float32)
+            d_product = tf.cast(tf.matmul(recurrent_kernel, d_from_hidden), tf.float32)
             d_before = d_hidden * update + d_product
-            return (kept(d_before, keep, time),), (tf.cast(d_from_input, dtype), d_from_hidden)
+            return (kept(d_before, keep, time),), (
+                tf.cast(tf.transpose(d_from_input), dtype),
+                tf.transpose(d_from_hidden),
+            )
 
         (d_initial,), (d_input_record, d_hidden_record) = scan_time(
             step_back,
-            (d_final,),
-            [(3 * hidden_size, dtype)] * 2,
+            (tf.transpose(d_final),),
+            [Record([batch_size, 3 * hidden_size], dtype)] * 2,
             num_steps=num_steps,
             backwards=True,
         )
         d_from_inputs, d_from_hiddens = d_input_record.stacked(), d_hidden_record.stacked()
         started_from = previous_states(tf.cast(initial, dtype), hiddens, keep)
-        d_biases = [
-            tf.reduce_sum(tf.cast(d_sums, tf.float32), axis=[0, 1])
-            for d_sums in (d_from_inputs, d_from_hiddens)
-        ]
         return (
-            product(d_from_inputs, tf.transpose(kernel)),
+            input_gradient(d_from_inputs, kernel),
             kernel_gradient(inputs, d_from_inputs),
             kernel_gradient(started_from, d_from_hiddens),
-            tf.stack(d_biases),
-            d_initial,
+            tf.stack([bias_gradient(d_from_inputs), bias_gradient(d_from_hiddens)]),
+            tf.transpose(d_initial),
         )
 
-    return (hiddens, final), gradient
+    return (hiddens, tf.transpose(final)), gradient

@@ -10,11 +10,14 @@ import tensorflow as tf
 from model.config import Cell
 from model.network.cells.recurrent_layer import RecurrentLayer
 from model.network.cells.scan import (
+    Record,
+    bias_gradient,
+    input_gradient,
     kept,
     kernel_gradient,
     previous_states,
-    product,
     scan_time,
+    transposed_weights,
 )
 
 
@@ -61,17 +64,19 @@ def _forward_and_gradient(
     """Hidden states and final state, and the function that takes their gradients back."""
     dtype = inputs.dtype
     hidden_size = recurrent_kernel.shape[0]
-    num_steps = tf.shape(inputs)[0]
+    num_steps, batch_size = tf.shape(inputs)[0], tf.shape(inputs)[1]
+    weights = transposed_weights(kernel, recurrent_kernel, bias, dtype=dtype)
     kernel, recurrent_kernel = tf.cast(kernel, dtype), tf.cast(recurrent_kernel, dtype)
-    from_inputs = product(inputs, kernel, bias)
-    initial_hidden, initial_cell = tf.split(initial, 2, axis=1)
+    input_columns = tf.transpose(inputs, [0, 2, 1])
+    ones = tf.ones([1, batch_size], dtype)
 
     def step(
         time: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor
     ) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
-        recurrent = tf.matmul(tf.cast(kept(hidden, keep, time), dtype), recurrent_kernel)
-        sums = tf.cast(from_inputs[time] + recurrent, tf.float32)
-        input_sum, forget_sum, candidate_sum, output_sum = tf.split(sums, 4, axis=1)
+        hidden_before = tf.cast(kept(hidden, keep, time), dtype)
+        joined = tf.concat([input_columns[time], hidden_before, ones], axis=0)
+        sums = tf.cast(tf.matmul(weights, joined), tf.float32)
+        input_sum, forget_sum, candidate_sum, output_sum = tf.split(sums, 4, axis=0)
         input_gate, forget_gate = tf.sigmoid(input_sum), tf.sigmoid(forget_sum)
         candidate, output_gate = tf.tanh(candidate_sum), tf.sigmoid(output_sum)
         before = kept(cell, keep, time)
@@ -79,7 +84,7 @@ def _forward_and_gradient(
         cell_tanh = tf.tanh(cell)
         hidden = output_gate * cell_tanh
         return (hidden, cell), (
-            tf.cast(hidden, dtype),
+            tf.cast(tf.transpose(hidden), dtype),
             input_gate,
             forget_gate,
             candidate,
@@ -90,22 +95,23 @@ def _forward_and_gradient(
 
     (final_hidden, final_cell), (hidden_record, *gate_records) = scan_time(
         step,
-        (initial_hidden, initial_cell),
-        [(hidden_size, dtype)] + [(hidden_size, tf.float32)] * 6,
+        tf.split(tf.transpose(initial), 2, axis=0),
+        [
+            Record([batch_size, hidden_size], dtype),
+            *[Record([hidden_size, batch_size], tf.float32)] * 6,
+        ],
         num_steps=num_steps,
     )
     hiddens = hidden_record.stacked()
 
     def gradient(d_hiddens: tf.Tensor, d_final: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        recurrent_transposed = tf.transpose(recurrent_kernel)
-
         def step_back(
             time: tf.Tensor, d_hidden: tf.Tensor, d_cell: tf.Tensor
         ) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
             input_gate, forget_gate, candidate, output_gate, before, cell_tanh = (
                 record.at(time) for record in gate_records
             )
-            d_hidden += tf.cast(d_hiddens[time], tf.float32)
+            d_hidden += tf.cast(tf.transpose(d_hiddens[time]), tf.float32)
             d_cell += d_hidden * output_gate * (1.0 - tf.square(cell_tanh))
             d_sums = tf.concat(
                 [
@@ -114,28 +120,28 @@ def _forward_and_gradient(
                     d_cell * input_gate * (1.0 - tf.square(candidate)),
                     d_hidden * cell_tanh * output_gate * (1.0 - output_gate),
                 ],
-                axis=1,
+                axis=0,
             )
             d_sums = tf.cast(d_sums, dtype)
-            d_previous = tf.cast(tf.matmul(d_sums, recurrent_transposed), tf.float32)
+            d_previous = tf.cast(tf.matmul(recurrent_kernel, d_sums), tf.float32)
             d_carry = kept(d_previous, keep, time), kept(d_cell * forget_gate, keep, time)
-            return d_carry, (d_sums,)
+            return d_carry, (tf.transpose(d_sums),)
 
         (d_initial_hidden, d_initial_cell), (d_record,) = scan_time(
             step_back,
-            tf.split(d_final, 2, axis=1),
-            [(4 * hidden_size, dtype)],
+            tf.split(tf.transpose(d_final), 2, axis=0),
+            [Record([batch_size, 4 * hidden_size], dtype)],
             num_steps=num_steps,
             backwards=True,
         )
         d_sums = d_record.stacked()
-        started_from = previous_states(tf.cast(initial_hidden, dtype), hiddens, keep)
+        started_from = previous_states(tf.cast(initial[:, :hidden_size], dtype), hiddens, keep)
         return (
-            product(d_sums, tf.transpose(kernel)),
+            input_gradient(d_sums, kernel),
             kernel_gradient(inputs, d_sums),
             kernel_gradient(started_from, d_sums),
-            tf.reduce_sum(tf.cast(d_sums, tf.float32), axis=[0, 1]),
-            tf.concat([d_initial_hidden, d_initial_cell], axis=1),
+            bias_gradient(d_sums),
+            tf.transpose(tf.concat([d_initial_hidden, d_initial_cell], axis=0)),
         )
 
-    return (hiddens, tf.concat([final_hidden, final_cell], axis=1)), gradient
+    return (hiddens, tf.transpose(tf.concat([final_hidden, final_cell], axis=0))), gradient

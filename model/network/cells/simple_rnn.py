@@ -10,11 +10,14 @@ import tensorflow as tf
 from model.config import Cell
 from model.network.cells.recurrent_layer import RecurrentLayer
 from model.network.cells.scan import (
+    Record,
+    bias_gradient,
+    input_gradient,
     kept,
     kernel_gradient,
     previous_states,
-    product,
     scan_time,
+    transposed_weights,
 )
 
 
@@ -58,43 +61,52 @@ def _forward_and_gradient(
     """Hidden states and final state, and the function that takes their gradients back."""
     dtype = inputs.dtype
     hidden_size = recurrent_kernel.shape[0]
-    num_steps = tf.shape(inputs)[0]
+    num_steps, batch_size = tf.shape(inputs)[0], tf.shape(inputs)[1]
+    weights = transposed_weights(kernel, recurrent_kernel, bias, dtype=dtype)
     kernel, recurrent_kernel = tf.cast(kernel, dtype), tf.cast(recurrent_kernel, dtype)
-    from_inputs = product(inputs, kernel, bias)
+    input_columns = tf.transpose(inputs, [0, 2, 1])
+    ones = tf.ones([1, batch_size], dtype)
 
     def step(
         time: tf.Tensor, hidden: tf.Tensor
     ) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
-        recurrent = tf.matmul(tf.cast(kept(hidden, keep, time), dtype), recurrent_kernel)
-        hidden = tf.tanh(tf.cast(from_inputs[time] + recurrent, tf.float32))
-        return (hidden,), (tf.cast(hidden, dtype),)
+        hidden_before = tf.cast(kept(hidden, keep, time), dtype)
+        joined = tf.concat([input_columns[time], hidden_before, ones], axis=0)
+        hidden = tf.tanh(tf.cast(tf.matmul(weights, joined), tf.float32))
+        return (hidden,), (tf.cast(tf.transpose(hidden), dtype), hidden)
 
-    (final,), (record,) = scan_time(step, (initial,), [(hidden_size, dtype)], num_steps=num_steps)
-    hiddens = record.stacked()
+    (final,), (row_record, column_record) = scan_time(
+        step,
+        (tf.transpose(initial),),
+        [Record([batch_size, hidden_size], dtype), Record([hidden_size, batch_size], tf.float32)],
+        num_steps=num_steps,
+    )
+    hiddens = row_record.stacked()
 
     def gradient(d_hiddens: tf.Tensor, d_final: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        recurrent_transposed = tf.transpose(recurrent_kernel)
-
         def step_back(
             time: tf.Tensor, d_hidden: tf.Tensor
         ) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
-            d_hidden += tf.cast(d_hiddens[time], tf.float32)
-            squared = tf.square(tf.cast(record.at(time), tf.float32))
-            d_sum = tf.cast(d_hidden * (1.0 - squared), dtype)
-            d_previous = tf.cast(tf.matmul(d_sum, recurrent_transposed), tf.float32)
-            return (kept(d_previous, keep, time),), (d_sum,)
+            d_hidden += tf.cast(tf.transpose(d_hiddens[time]), tf.float32)
+            d_sum = tf.cast(d_hidden * (1.0 - tf.square(column_record.at(time))), dtype)
+            d_previous = tf.cast(tf.matmul(recurrent_kernel, d_sum), tf.float32)
+            return (kept(d_previous, keep, time),), (tf.transpose(d_sum),)
 
         (d_initial,), (d_record,) = scan_time(
-            step_back, (d_final,), [(hidden_size, dtype)], num_steps=num_steps, backwards=True
+            step_back,
+            (tf.transpose(d_final),),
+            [Record([batch_size, hidden_size], dtype)],
+            num_steps=num_steps,
+            backwards=True,
         )
         d_sums = d_record.stacked()
         started_from = previous_states(tf.cast(initial, dtype), hiddens, keep)
         return (
-            product(d_sums, tf.transpose(kernel)),
+            input_gradient(d_sums, kernel),
             kernel_gradient(inputs, d_sums),
             kernel_gradient(started_from, d_sums),
-            tf.reduce_sum(tf.cast(d_sums, tf.float32), axis=[0, 1]),
-            d_initial,
+            bias_gradient(d_sums),
+            tf.transpose(d_initial),
         )
 
-    return (hiddens, final), gradient
+    return (hiddens, tf.transpose(final)), gradient
