@@ -2,6 +2,11 @@
 
 from hypothesis import HealthCheck, settings
 
+from training.processor_cores import use_cores
+
+# As the pipeline does: results to the bit hang on how the cores are used.
+use_cores()
+
 settings.register_profile(
     "foretoken",
     deadline=None,

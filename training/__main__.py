@@ -23,6 +23,7 @@ from model.bundle.publish import rollback
 from model.errors import ForetokenError
 from training.fetch.command import fetch_command
 from training.language_sentences.documents import write_documents
+from training.processor_cores import use_cores
 from training.quiet_start import quiet_start
 from training.run_directory import RunDirectory
 from training.run_settings import resolve_settings
@@ -81,6 +82,7 @@ def _add_stage(name: str, help_text: str, method: str) -> None:
         given = given_settings(flags, os.environ)
         run = RunDirectory.of(given.over({}).runs, name)
         settings = resolve_settings(run, given, restart=restart)
+        use_cores()
         with quiet_start():
             # TensorFlow takes seconds to load: only once the settings are known to be sound.
             from training.pipeline import Pipeline  # noqa: PLC0415

@@ -25,6 +25,7 @@ from model.state import FloatArray, IntArray
 from model.tokenizers.tokenizer import Tokenizer
 from training.batches import evaluation_rows
 from training.token_file import TokenArray
+from training.towers import total_loss
 
 #: Tokens of a row that the float network reads at once.
 WINDOW = 128
@@ -108,13 +109,14 @@ def network_nats(
     """Nats that the float32 network spends on ``text``."""
     network = LanguageModel(config)
     network.assign_weights(weights)
-    read = tf.function(network.total_loss, reduce_retracing=True)
+    read = tf.function(total_loss, reduce_retracing=True)
     state = network.initial_state(len(text.inputs))
     nats = 0.0
     for start in range(0, text.inputs.shape[1], WINDOW):
         window = np.s_[:, start : start + WINDOW]
         inputs = text.inputs[window]
         loss, state = read(
+            network,
             tf.constant(inputs),
             tf.constant(text.targets[window]),
             state,

@@ -13,6 +13,7 @@ from model.state import FloatArray, IntArray
 from training.batches import Window
 from training.optimizer import AdamW
 from training.plan import Plan
+from training.towers import total_loss
 
 
 def make_deterministic(seed: int) -> None:
@@ -123,8 +124,8 @@ class TrainingStep:
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         seed = tf.stack([tf.constant(self._plan.seed, tf.int32), step])
         with tf.GradientTape() as tape:
-            nats, state = self.model.total_loss(
-                inputs, targets, state, reset=reset, training=True, seed=seed
+            nats, state = total_loss(
+                self.model, inputs, targets, state, reset=reset, training=True, seed=seed
             )
             loss = nats / tf.cast(tf.size(targets), tf.float32)
         gradients = tape.gradient(loss, self._variables)
@@ -134,5 +135,5 @@ class TrainingStep:
     def _validate_graph(
         self, inputs: tf.Tensor, targets: tf.Tensor, reset: tf.Tensor, state: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        nats, state = self._averaged.total_loss(inputs, targets, state, reset=reset)
+        nats, state = total_loss(self._averaged, inputs, targets, state, reset=reset)
         return nats / tf.cast(tf.size(targets), tf.float32), state
