@@ -1,28 +1,22 @@
 """Encoding documents quickly: the tokenizer's ids, looked up by stretches of text seen before.
 
 A tokenizer library spends most of its time per token, whatever the token. But text repeats itself:
-most of its stretches from one white space to the next were seen before. As every tokenizer here
-cuts between a visible character and a following space, tab or line end, and between a letter and a
-following punctuation mark other than an apostrophe (``model.tokenizers.kinds``), the ids of a
-stretch do not depend on what surrounds it, and can be remembered.
+cut where the ids do not depend on what stands around (``training.stretches``), nearly all of it was
+seen before, and is looked up in arrays, a million characters at a time.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.tokenizers import Tokenizer
+from training.stretch_table import StretchTable
+from training.stretches import Stretches, cut_texts
 from training.token_file import TokenArray, token_dtype
 
-#: White space, then what is none; a plain word stands without the punctuation behind it, so that
-#: fewer stretches are new. White space other than the common four may count as something else in
-#: the tokenizer's regular expressions, so it never begins a stretch.
-_STRETCH = re.compile(r"""\s*(?:[A-Za-z]++(?=[ \n,.;:!?")”—-])|\S+(?:[^\S \n\r\t]\s*\S*)*)|\s+""")
-_MAX_REMEMBERED = 500_000
-_MAX_REMEMBERED_CHARACTERS = 48
 _NUM_CODE_POINTS = 0x110000
 
 
@@ -36,37 +30,41 @@ class CorpusEncoder:
         """Start with nothing remembered."""
         self._tokenizer = tokenizer
         self._dtype = token_dtype(tokenizer.vocab_size)
-        self._remembered: dict[str, bytes] = {}
+        self._table = StretchTable(self._dtype)
         self._id_of_code_point = (
             self._code_point_table() if tokenizer.kind == "char" else np.zeros(0, self._dtype)
         )
 
     def __len__(self) -> int:
         """Stretches remembered."""
-        return len(self._remembered)
+        return len(self._table)
 
     def encode(self, texts: Sequence[str]) -> list[TokenArray]:
         """The ids of each text, of the type they have on disk. No text holds a lone surrogate."""
         if self._tokenizer.kind == "char":
             return [self._encode_characters(text) for text in texts]
-        stretches = [_STRETCH.findall(text) for text in texts]
-        unseen = list(set().union(*stretches) - self._remembered.keys())
-        encoded = self._tokenizer.encode_batch(unseen, parse_special=False)
-        for stretch, token_ids in zip(unseen, encoded, strict=True):
-            self._remembered[stretch] = np.array(token_ids, self._dtype).tobytes()
-        token_arrays: list[TokenArray] = [
-            np.frombuffer(b"".join(map(self._remembered.__getitem__, found)), self._dtype)
-            for found in stretches
-        ]
-        self._forget(unseen)
-        return token_arrays
+        stretches = cut_texts(texts)
+        entries = self._table.find(stretches.hashes)
+        if (entries < 0).any():
+            if self._table.is_full:
+                self._table.clear()
+                entries[:] = -1
+            self._learn(stretches, np.flatnonzero(entries < 0))
+            entries = self._table.find(stretches.hashes)
+        if not self._table.are_equal(stretches, entries):
+            # Two stretches with one hash: once in 10^13 characters, if chance is on our side.
+            encoded = self._tokenizer.encode_batch(texts, parse_special=False)
+            return [np.array(token_ids, self._dtype) for token_ids in encoded]
+        token_ids, begins = self._table.ids(entries)
+        ends = [*begins[stretches.text_starts[1:]], len(token_ids)]
+        starts = begins[stretches.text_starts]
+        return [token_ids[start:end] for start, end in zip(starts, ends, strict=False)]
 
-    def _forget(self, latest: list[str]) -> None:
-        if len(self._remembered) > _MAX_REMEMBERED:
-            self._remembered.clear()
-        for stretch in latest:
-            if len(stretch) > _MAX_REMEMBERED_CHARACTERS:
-                self._remembered.pop(stretch, None)
+    def _learn(self, stretches: Stretches, unseen: NDArray[np.int64]) -> None:
+        """Has the tokenizer encode the stretches at the indices ``unseen``, each once."""
+        hashes, first = np.unique(stretches.hashes[unseen], return_index=True)
+        texts = [stretches[index] for index in unseen[first]]
+        self._table.add(hashes, texts, self._tokenizer.encode_batch(texts, parse_special=False))
 
     def _encode_characters(self, text: str) -> TokenArray:
         code_points = np.frombuffer(text.encode("utf-32-le"), "<u4")
