@@ -77,7 +77,12 @@ def running_service(bundle: Path, *flags: str) -> Iterator[RunningService]:
 
 def memory_of(service: RunningService) -> list[ProcessMemory]:
     """The memory of every process of ``service``. Linux only."""
-    return [_process_memory(pid) for pid in (service.pid, *_descendants(service.pid))]
+    return tree_memory(service.pid)
+
+
+def tree_memory(pid: int) -> list[ProcessMemory]:
+    """The memory of the process ``pid`` and of all below it. Linux only."""
+    return [_process_memory(member) for member in (pid, *_descendants(pid))]
 
 
 def _wait_for_port(process: subprocess.Popen[bytes], log: Path) -> int:

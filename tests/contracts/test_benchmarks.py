@@ -1,9 +1,12 @@
 """The benchmarks start: every one can be imported, and the help names what there is to choose."""
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks import load_client
 from benchmarks.__main__ import main
+from benchmarks.generated_text import write_text
 from benchmarks.record import Result, find_median, percentile
 
 
@@ -27,6 +30,16 @@ def test_medians_shares_and_percentiles() -> None:
     assert find_median([result], "two") is None
     assert percentile([4, 1, 3, 2], 50) == 2
     assert percentile([4, 1, 3, 2], 99) == 4
+
+
+def test_generated_text_is_the_same_for_the_same_seed_and_full_of_words(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.txt", tmp_path / "second.txt"
+    for path in (first, second):
+        write_text(path, 1_000_000, seed=7)
+    assert first.read_bytes() == second.read_bytes()
+    words = first.read_text("utf-8").split()
+    assert len(first.read_bytes()) >= 1_000_000
+    assert len(words) > 5 * len(set(words)) > 50_000
 
 
 def test_a_server_that_is_not_there_is_a_failure_not_a_figure() -> None:
