@@ -1,7 +1,8 @@
 """``python -m benchmarks``: the short form, in under five minutes on a machine that is free.
 
-It measures the engine, the service over HTTP, start and memory, and other frameworks' loops; it
-prints tables, and with ``--out`` writes ``<model>.json`` and ``<model>.svg``.
+It measures the engine, the service over HTTP in closed loop, open loop and overload, start and
+memory, a long sequence, and other frameworks' loops; it prints tables, and writes JSON and a
+picture, ``<model>.json`` and ``<model>.svg``, into the folder ``--out``.
 """
 
 from __future__ import annotations
@@ -10,7 +11,16 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import engine, generate_loop, http_load, start_and_memory
+from benchmarks import (
+    engine,
+    generate_loop,
+    http_load,
+    llama_cpp,
+    long_sequence,
+    open_loop,
+    overload,
+    start_and_memory,
+)
 from benchmarks.command import Recorder, chosen_subject, errors_said_plainly, subject_parser
 from benchmarks.record import Result, print_tables
 from benchmarks.service_process import running_service
@@ -23,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with errors_said_plainly() as failed, chosen_subject(options) as subject:
         recorder = Recorder(subject)
         print(recorder.title)
-        results = measure(subject, with_crowd=options.crowd, with_loops=not options.no_loops)
+        results = measure(subject, options)
         recorder.finish(results)
         if options.out:
             print(f"written: {recorder.write(options.out)}")
@@ -31,20 +41,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(bool(failed))
 
 
-def measure(subject: Subject, *, with_crowd: bool, with_loops: bool) -> list[Result]:
+def measure(subject: Subject, options: argparse.Namespace) -> list[Result]:
     """All results; each benchmark's table is printed as soon as it is there."""
-    results = engine.measure(subject)
-    engine_results = tuple(results)
-    print_tables(engine_results)
+    results: list[Result] = []
+
+    def add(more: Sequence[Result]) -> Sequence[Result]:
+        print_tables(more)
+        results.extend(more)
+        return more
+
+    of_engine = add(engine.measure(subject))
     with running_service(subject.directory) as service:
-        http = http_load.measure(subject, service, engine_results, with_crowd=with_crowd)
-        print_tables(http)
+        over_http = add(http_load.measure(subject, service, of_engine, with_crowd=options.crowd))
         memory = start_and_memory.measure_memory(service)
-    rest = [*start_and_memory.measure_start(subject), *memory]
-    if with_loops:
-        rest += generate_loop.measure(subject, engine_results)
-    print_tables(rest)
-    return [*results, *http, *rest]
+        add(open_loop.measure(subject, service))
+        add(overload.measure(subject, service))
+    add([*start_and_memory.measure_start(subject), *memory])
+    add(long_sequence.measure(subject))
+    if options.llama_cpp:
+        add(llama_cpp.measure(subject, options.llama_cpp, options.gguf, over_http))
+    if not options.no_loops:
+        add(generate_loop.measure(subject, of_engine))
+    return results
 
 
 def _draw(results: Sequence[Result], title: str, file: Path) -> Path:
@@ -59,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = subject_parser("python -m benchmarks", "The short form, in under five minutes.")
     parser.add_argument("--crowd", action="store_true", help="also 256 clients: takes long")
     parser.add_argument("--no-loops", action="store_true", help="only ourselves, not the others")
+    parser.add_argument("--llama-cpp", metavar="PATH", help="also llama.cpp's server; or its URL")
+    parser.add_argument("--gguf", type=Path, help="the model it is to load")
     return parser
 
 

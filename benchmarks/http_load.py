@@ -24,8 +24,8 @@ SECONDS_PER_RUN = 2.0
 NUM_TOKENS = 128
 
 _SAMPLING = {"temperature": 1.0, "top_p": 0.95}
-_COMPLETION = {"max_tokens": NUM_TOKENS, "ignore_eos": True, **_SAMPLING}
-_STREAM = {**_COMPLETION, "stream": True, "stream_options": {"include_usage": True}}
+COMPLETION = {"max_tokens": NUM_TOKENS, "ignore_eos": True, **_SAMPLING}
+STREAM = {**COMPLETION, "stream": True, "stream_options": {"include_usage": True}}
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,16 @@ class Case:
     engine_case: str = ""
 
 
-def _completions(name: str, num_clients: int, num_requests: int, body: Mapping[str, Any]) -> Case:
+def completions(name: str, num_clients: int, num_requests: int, body: Mapping[str, Any]) -> Case:
+    """Completions for prompts of 20 tokens."""
     engine_case = engine.case_of(min(num_clients, engine.ROWS[-1]), "top_p 0.95")
     return Case(name, num_clients, num_requests, "/v1/completions", 20, body, engine_case)
 
 
-ONE_PLAIN = _completions("1 client", 1, 10, _COMPLETION)
-MANY_PLAIN = _completions("32 clients", 32, 6, _COMPLETION)
-ONE_STREAMED = _completions("1 client, streamed", 1, 6, _STREAM)
-MANY_STREAMED = _completions("32 clients, streamed", 32, 4, _STREAM)
+ONE_PLAIN = completions("1 client", 1, 10, COMPLETION)
+MANY_PLAIN = completions("32 clients", 32, 6, COMPLETION)
+ONE_STREAMED = completions("1 client, streamed", 1, 6, STREAM)
+MANY_STREAMED = completions("32 clients, streamed", 32, 4, STREAM)
 ONE_NEXT = Case("1 client, /v1/next", 1, 100, "/v1/next", 10, {})
 MANY_NEXT = Case("32 clients, /v1/next", 32, 40, "/v1/next", 10, {})
 CASES = (
@@ -71,7 +72,7 @@ CASES = (
     MANY_NEXT,
 )
 #: Takes long: four times what the engine runs at a time.
-CROWD = _completions("256 clients", 256, 1, _COMPLETION)
+CROWD = completions("256 clients", 256, 1, COMPLETION)
 
 
 def measure(

@@ -110,6 +110,9 @@ class Settings(BaseModel):
     max_queue: int = Field(
         default=256, ge=0, le=65_536, description="sequences that may wait for a place"
     )
+    state_cache_mb: int = Field(
+        default=32, ge=0, le=65_536, description="memory for states of prompts read lately, in MiB"
+    )
     queue_timeout_s: float = Field(
         default=30.0, gt=0, le=86_400, description="longest wait for a place, in seconds"
     )

@@ -46,6 +46,7 @@ def run_engine(bundle: Bundle, address: str, settings: Settings) -> int:
         unknown_id=None if bundle.manifest.tokenizer.kind == "bpe" else _UNKNOWN_ID,
         max_running=settings.max_running,
         max_queue=settings.max_queue,
+        cache_bytes=settings.state_cache_mb * 2**20,
     )
     server = EngineServer(
         loop, address, model_digest=bundle.digest, drain_seconds=settings.drain_timeout_s

@@ -1,13 +1,20 @@
 """The benchmarks start: every one can be imported, and the help names what there is to choose."""
 
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from tiny_bundle import tiny_bundle
 
-from benchmarks import load_client
+from benchmarks import llama_cpp, load_client
 from benchmarks.__main__ import main
 from benchmarks.generated_text import write_text
 from benchmarks.record import Result, find_median, percentile
+from benchmarks.subject import published_subject
+
+STAND_IN = Path(__file__).with_name("llama_cpp_stand_in.py")
 
 
 def test_help_and_wrong_size(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,3 +56,79 @@ def test_a_server_that_is_not_there_is_a_failure_not_a_figure() -> None:
     for load in (closed, opened):
         outcome = load_client.put_load(load)
         assert (outcome.num_failed, outcome.num_tokens, outcome.latencies) == (1, 0, [])
+
+
+def test_llama_cpp_server_is_started_and_measured(tmp_path: Path) -> None:
+    subject = published_subject(tiny_bundle())
+    ours = [Result(benchmark="http", case="1 client", metric="tokens/s", values=(1000.0,))]
+    gguf = tmp_path / "model.gguf"
+    gguf.write_bytes(b"GGUF")
+    one, many = llama_cpp.measure(subject, str(STAND_IN), gguf, ours, repetitions=2)
+    assert one.case == "llama.cpp, 1 client" and many.case == "llama.cpp, 32 clients"
+    assert len(one.values) == len(many.values) == 2
+    assert 0 < one.median < 128 / 0.005
+    assert one.share == one.median / 1000
+
+
+def test_llama_cpp_server_that_does_not_start(tmp_path: Path) -> None:
+    subject = published_subject(tiny_bundle())
+    with pytest.raises(RuntimeError, match="exit code 1"):
+        llama_cpp.measure(subject, str(STAND_IN), tmp_path / "none.gguf", [])
+    with pytest.raises(RuntimeError, match="--gguf"):
+        llama_cpp.measure(subject, str(STAND_IN), None, [])
+
+
+class Scripted(BaseHTTPRequestHandler):
+    """Refuses, breaks a stream off, and streams: what the body asks for."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        wish = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.send_response(503 if wish == "refuse" else 200)
+        if wish == "refuse":
+            self.send_header("Retry-After", "3")
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+            return
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        texts = [b'data: {"choices":[{"text":"a"}]}\n\n' for _ in range(3)]
+        usage = b'data: {"choices":[],"usage":{"completion_tokens":3}}\n\ndata: [DONE]\n\n'
+        error = b'data: {"error": {"code": "engine_unavailable"}}\n\n'
+        for part in (*texts, error if wish == "break" else usage, b""):
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part))
+
+    def log_message(self, *_: object) -> None:
+        """Silent."""
+
+
+@pytest.fixture
+def scripted_port() -> Iterator[int]:
+    with HTTPServer(("127.0.0.1", 0), Scripted) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_what_came_back_is_counted_as_what_it_is(scripted_port: int) -> None:
+    bodies = [["stream", "refuse", "break", "stream"]]
+    load = load_client.ClosedLoad(port=scripted_port, path="/", bodies=bodies, seconds=60.0)
+    outcome = load_client.put_load(load)
+    assert (outcome.num_tokens, outcome.num_failed) == (6, 1)
+    assert (len(outcome.latencies), len(outcome.refusals)) == (2, 1)
+    assert (len(outcome.first_tokens), len(outcome.gaps)) == (2, 4)
+
+
+def test_an_open_loop_sends_when_it_is_time(scripted_port: int) -> None:
+    times = [0.0, 0.2, 0.4]
+    load = load_client.OpenLoad(
+        port=scripted_port, path="/", bodies=["stream", "refuse", "stream"], times=times
+    )
+    outcome = load_client.put_load(load)
+    assert (len(outcome.latencies), len(outcome.refusals)) == (2, 1)
+    assert outcome.ended_at[1] >= 0.4
+    assert outcome.wall_seconds >= 0.4

@@ -1,0 +1,182 @@
+"""Ten times the load a service can take: what it still does, whom it refuses, how it recovers.
+
+    python -m benchmarks.overload --out benchmarks/results
+
+Requests arrive at random at ten times the rate that a closed loop of 64 clients gets. Meanwhile
+somebody else asks for ``/health``. In the end every client hangs up, and the time until nothing
+runs or waits any more, and until a new request is answered, is the recovery.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from benchmarks import http_load
+from benchmarks.command import run_part, subject_parser
+from benchmarks.http_load import closed_load
+from benchmarks.load_client import OpenLoad, Outcome, put_load
+from benchmarks.open_loop import poisson_times
+from benchmarks.prompts import Prompts
+from benchmarks.record import Result, percentile
+from benchmarks.service_process import RunningService, memory_of, running_service
+from benchmarks.subject import Subject
+
+TIMES_CAPACITY = 10
+SECONDS = 6.0
+#: Until the queue is full and the rate is that of a server at its limit.
+SETTLING_SECONDS = 1.5
+
+_FULL = http_load.completions("64 clients", 64, 4, http_load.COMPLETION)
+_WATCH_SECONDS = 0.05
+_PATIENCE_SECONDS = 60.0
+
+
+@dataclass
+class _Watch:
+    """What somebody saw who looked in again and again.
+
+    Attributes:
+        health_seconds: how long each ``/health`` took.
+        health_failed: how many were not 200.
+        megabytes: memory of all processes.
+    """
+
+    health_seconds: list[float] = field(default_factory=list)
+    health_failed: int = 0
+    megabytes: list[float] = field(default_factory=list)
+
+
+def measure(subject: Subject, service: RunningService, seconds: float = SECONDS) -> list[Result]:
+    """Throughput, refusals, ``/health``, memory and recovery under ten times the load."""
+    prompts = Prompts(subject)
+    full = [put_load(closed_load(_FULL, prompts, service.port)) for _ in range(3)]
+    capacity = sorted(outcome.num_tokens / outcome.wall_seconds for outcome in full)[1]
+    tokens = int(_FULL.body["max_tokens"])
+    before = _megabytes(service)
+    times = poisson_times(TIMES_CAPACITY * capacity / tokens, seconds, seed=0)
+    load = OpenLoad(
+        port=service.port,
+        path=_FULL.path,
+        bodies=[prompts.body(_FULL.prompt_tokens, _FULL.body) for _ in times],
+        times=times,
+        hang_up_at=seconds,
+    )
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(put_load, load)
+        watch = _watch(service, loading)
+        outcome = loading.result()
+    idle, answered = _recover(service)
+    window = outcome.wall_seconds - SETTLING_SECONDS
+    kept = tokens * sum(at > SETTLING_SECONDS for at in outcome.ended_at) / window
+    return [
+        _result("before", "tokens/s", capacity),
+        _result("arrivals", "requests/s", len(times) / seconds),
+        replace(
+            _result("under it", "tokens/s", kept),
+            shares=(kept / capacity,),
+            share_of="that before",
+        ),
+        *_answers(outcome),
+        *_sights(watch, before),
+        _result("until nothing runs or waits", "seconds", idle),
+        _result("until a new request is answered", "seconds", answered),
+    ]
+
+
+def _answers(outcome: Outcome) -> list[Result]:
+    refusals = outcome.refusals or [float("nan")]
+    return [
+        _result("refused with 503 and Retry-After", "requests", len(outcome.refusals)),
+        _result("answered", "requests", len(outcome.latencies)),
+        _result("neither: failed", "requests", outcome.num_failed),
+        _result("refusal", "ms, p50", 1000 * percentile(refusals, 50)),
+        _result("refusal", "ms, p99", 1000 * percentile(refusals, 99)),
+        _result("load generator", "cores", outcome.cores_taken),
+    ]
+
+
+def _sights(watch: _Watch, megabytes_before: float) -> list[Result]:
+    return [
+        _result("/health", "ms, p50", 1000 * percentile(watch.health_seconds, 50)),
+        _result("/health", "ms, most", 1000 * max(watch.health_seconds)),
+        _result("/health", "answers other than 200", watch.health_failed),
+        _result("memory before, all processes", "MB", megabytes_before),
+        _result("memory at most, all processes", "MB", max(watch.megabytes)),
+    ]
+
+
+def _result(case: str, metric: str, value: float) -> Result:
+    return Result(benchmark="overload", case=case, metric=metric, values=(value,))
+
+
+def _watch(service: RunningService, until: Future[Outcome]) -> _Watch:
+    watch = _Watch()
+    with _connection(service) as connection:
+        while not until.done():
+            start = time.perf_counter()
+            connection.request("GET", "/health")
+            answer = connection.getresponse()
+            answer.read()
+            watch.health_seconds.append(time.perf_counter() - start)
+            watch.health_failed += answer.status != 200
+            watch.megabytes.append(_megabytes(service))
+            time.sleep(_WATCH_SECONDS)
+    return watch
+
+
+def _recover(service: RunningService) -> tuple[float, float]:
+    """Seconds from now until nothing runs or waits, and until a small request is answered."""
+    start = time.perf_counter()
+    body = json.dumps({"prompt": " the", "max_tokens": 8, "ignore_eos": True})
+    answered = idle = 0.0
+    with _connection(service) as connection:
+        while not answered or not idle:
+            if not answered:
+                connection.request("POST", "/v1/completions", body)
+                answer = connection.getresponse()
+                answer.read()
+                answered = time.perf_counter() - start if answer.status == 200 else 0.0
+            connection.request("GET", "/ready")
+            ready = json.loads(connection.getresponse().read())
+            if ready.get("running") == ready.get("waiting") == 0:
+                idle = idle or time.perf_counter() - start
+            if time.perf_counter() - start > _PATIENCE_SECONDS:
+                raise RuntimeError("the service did not recover from the overload")
+            time.sleep(0.01)
+    return idle, answered
+
+
+def _megabytes(service: RunningService) -> float:
+    return sum(process.proportional_mb for process in memory_of(service))
+
+
+@contextmanager
+def _connection(service: RunningService) -> Iterator[http.client.HTTPConnection]:
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=_PATIENCE_SECONDS)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _measure_alone(subject: Subject, options: argparse.Namespace) -> list[Result]:
+    with running_service(subject.directory) as service:
+        return measure(subject, service, options.seconds)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures; returns the exit code."""
+    parser = subject_parser("python -m benchmarks.overload", "Ten times the load it can take.")
+    parser.add_argument("--seconds", type=float, default=20.0, help="how long the load lasts")
+    return run_part("overload", _measure_alone, parser.parse_args(arguments))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
