@@ -1,6 +1,6 @@
 """The service as a whole: real HTTP over the loopback, a closed loop of clients, 128 tokens each.
 
-The service runs as it comes, with one engine and one worker. The load comes from one other process
+The service runs as it comes. The load comes from one other process
 (``load_client``) on the same machine; how much of a core that takes is in the results. Prompts
 differ from request to request, so nothing comes from the cache of states.
 """
@@ -73,6 +73,7 @@ CASES = (
 )
 #: Takes long: four times what the engine runs at a time.
 CROWD = completions("256 clients", 256, 1, COMPLETION)
+CROWD_STREAMED = completions("256 clients, streamed", 256, 1, STREAM)
 
 
 def measure(
@@ -83,7 +84,7 @@ def measure(
     with_crowd: bool = False,
 ) -> list[Result]:
     """Rates and latencies of every case; rates also as shares of the engine's in the same run."""
-    cases = (*CASES, CROWD) if with_crowd else CASES
+    cases = (*CASES, CROWD, CROWD_STREAMED) if with_crowd else CASES
     prompts = Prompts(subject)
     put_load(closed_load(MANY_PLAIN, prompts, service.port))  # warms up
     outcomes: dict[Case, list[Outcome]] = {case: [] for case in cases}

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 _READY = re.compile(rb"^Ready in .* on http://[^ ]*:(\d+)", re.MULTILINE)
@@ -40,7 +40,7 @@ class ProcessMemory:
     """One process and its memory in use.
 
     Attributes:
-        name: as in ``ps``.
+        name: what it is: "supervisor", "engine", "HTTP server" or "HTTP worker".
         resident_mb: pages in memory, those shared with others included (VmRSS).
         proportional_mb: the same, every shared page divided by how many share it (Pss).
     """
@@ -77,7 +77,8 @@ def running_service(bundle: Path, *flags: str) -> Iterator[RunningService]:
 
 def memory_of(service: RunningService) -> list[ProcessMemory]:
     """The memory of every process of ``service``. Linux only."""
-    return tree_memory(service.pid)
+    supervisor, *rest = tree_memory(service.pid)
+    return [replace(supervisor, name="supervisor"), *rest]
 
 
 def tree_memory(pid: int) -> list[ProcessMemory]:
@@ -113,8 +114,9 @@ def _descendants(pid: int) -> list[int]:
 
 def _process_memory(pid: int) -> ProcessMemory:
     process = Path(f"/proc/{pid}")
+    name = (process / "comm").read_text().strip()  # an engine's ends with its model's
     return ProcessMemory(
-        name=(process / "comm").read_text().strip(),
+        name="engine" if name.startswith("engine") else name,
         resident_mb=_megabytes(process / "status", "VmRSS:"),
         proportional_mb=_megabytes(process / "smaps_rollup", "Pss:"),
     )

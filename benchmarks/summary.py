@@ -46,6 +46,11 @@ _SUMMARY: tuple[tuple[str, Key], ...] = (
     ("over HTTP, 32 clients, tokens/s", ("http", "32 clients", "tokens/s")),
     ("over HTTP, 256 clients, tokens/s", ("http", "256 clients", "tokens/s")),
     ("streamed, 32 clients, tokens/s", ("http", "32 clients, streamed", "tokens/s")),
+    (
+        "between tokens, 32 clients, p99, ms",
+        ("http", "32 clients, streamed", "ms, between tokens, p99"),
+    ),
+    ("waiting, 256 clients, p99, ms", ("http", "256 clients, streamed", "ms, first token, p99")),
     ("first token on an idle server, ms", ("http", "1 client, streamed", "ms, first token, p50")),
     ("`/v1/next`, 1 client, ms", ("http", "1 client, /v1/next", "ms, request, p50")),
     ("`/v1/next`, 32 clients, requests/s", ("http", "32 clients, /v1/next", "requests/s")),
@@ -69,8 +74,8 @@ _SUMMARY: tuple[tuple[str, Key], ...] = (
 
 #: Tables with a row for every figure of a benchmark.
 _BENCHMARKS = ("engine", "http", "start", "memory", "long sequence", "overload", "generate loop")
-#: Of interest only to whoever doubts the load generator.
-_NOT_SHOWN = re.compile("cores taken|processor s|ms, request, p50|share of shared pages")
+#: For whoever looks closer.
+_NOT_SHOWN = re.compile(r"cores taken|processor s|share of shared pages|clients?, ms, request, p50")
 
 
 def read_models(folder: Path = RESULTS) -> list[Model]:
@@ -117,11 +122,13 @@ def _summary(models: Sequence[Model]) -> str:
 def _table_of(benchmark: str) -> Callable[[Sequence[Model]], str]:
     def table(models: Sequence[Model]) -> str:
         with_it = [m for m in models if any(key[0] == benchmark for key in m.figures)]
+        if not with_it:
+            return "Not measured.\n"
         keys = dict.fromkeys(
             key
             for model in with_it
             for key in model.figures
-            if key[0] == benchmark and not _NOT_SHOWN.search(key[2] + key[1])
+            if key[0] == benchmark and not _NOT_SHOWN.search(f"{key[1]}, {key[2]}")
         )
         rows = [(f"{k[1]}, {k[2]}", [m.figures.get(k) for m in with_it]) for k in keys]
         return _by_model(benchmark, rows, with_it)
@@ -191,7 +198,7 @@ def _matrices(
             lines.append(_line([row, *shown]))
         if rows:
             tables.append("".join(lines))
-    return "\n".join(tables)
+    return "\n".join(tables) or "Not measured.\n"
 
 
 def _shown(result: Mapping[str, Any] | None) -> str:

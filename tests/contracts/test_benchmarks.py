@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_bundle import tiny_bundle
 
-from benchmarks import llama_cpp, load_client
+from benchmarks import llama_cpp, load_client, summary
 from benchmarks.__main__ import main
 from benchmarks.generated_text import write_text
 from benchmarks.record import Result, find_median, percentile
@@ -67,7 +67,7 @@ def test_llama_cpp_server_is_started_and_measured(tmp_path: Path) -> None:
     assert one.case == "llama.cpp, 1 client" and many.case == "llama.cpp, 32 clients"
     assert len(one.values) == len(many.values) == 2
     assert 0 < one.median < 128 / 0.005
-    assert one.share == one.median / 1000
+    assert one.share == pytest.approx(one.median / 1000)
 
 
 def test_llama_cpp_server_that_does_not_start(tmp_path: Path) -> None:
@@ -132,3 +132,12 @@ def test_an_open_loop_sends_when_it_is_time(scripted_port: int) -> None:
     assert (len(outcome.latencies), len(outcome.refusals)) == (2, 1)
     assert outcome.ended_at[1] >= 0.4
     assert outcome.wall_seconds >= 0.4
+
+
+def test_the_tables_are_those_of_the_results() -> None:
+    """``python -m benchmarks.summary --write`` was run after the results last changed."""
+    models = summary.read_models()
+    for page in summary.PAGES:
+        text = page.read_text("utf-8")
+        assert "<!-- table: " in text
+        assert summary.render(text, models) == text, f"{page.name} shows other figures"
