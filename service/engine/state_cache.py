@@ -16,15 +16,20 @@ from model.state import FloatArray, IntArray
 
 #: States are kept after every so many tokens of a prompt, and at its end.
 CUT_TOKENS = 64
-#: From here on a long prompt leaves fewer: it shall not push out everybody else's.
+#: From here on a long prompt leaves fewer, and ever fewer, however long it gets: it shall not push
+#: out everybody else's, nor be hashed from its start again and again.
 _SPARSE_FROM_TOKENS = 1024
 _SPARSE_CUT_TOKENS = 1024
+_MAX_CUTS_PER_DOUBLING = 16
 
 
 def is_cut(num_tokens: int) -> bool:
     """Whether the state after the first ``num_tokens`` of a prompt is worth keeping."""
-    step = CUT_TOKENS if num_tokens <= _SPARSE_FROM_TOKENS else _SPARSE_CUT_TOKENS
-    return num_tokens > 0 and num_tokens % step == 0
+    if num_tokens <= _SPARSE_FROM_TOKENS:
+        return num_tokens > 0 and num_tokens % CUT_TOKENS == 0
+    doubling = 1 << (num_tokens.bit_length() - 1)
+    step = max(_SPARSE_CUT_TOKENS, doubling // _MAX_CUTS_PER_DOUBLING)
+    return num_tokens % step == 0
 
 
 class Hit(NamedTuple):
