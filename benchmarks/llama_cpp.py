@@ -36,7 +36,8 @@ _BODY = {
     "top_p": 0.95,
     "top_k": 0,
 }
-_CASES = {
+#: Of each load on ours the same load on theirs.
+CASES = {
     http_load.ONE_PLAIN: http_load.Case("llama.cpp, 1 client", 1, 10, _PATH, 20, _BODY),
     http_load.MANY_PLAIN: http_load.Case("llama.cpp, 32 clients", 32, 6, _PATH, 20, _BODY),
 }
@@ -66,10 +67,10 @@ def measure(
         RuntimeError: the server does not start, or does not answer as expected.
     """
     prompts = Prompts(subject)
-    outcomes: dict[http_load.Case, list[Outcome]] = {case: [] for case in _CASES}
+    outcomes: dict[http_load.Case, list[Outcome]] = {case: [] for case in CASES}
     with _running(server, gguf) as port:
         for _ in range(1 + repetitions):
-            for ours, case in _CASES.items():
+            for ours, case in CASES.items():
                 outcomes[ours].append(put_load(closed_load(case, prompts, port)))
     for case_outcomes in outcomes.values():
         del case_outcomes[0]  # warmed up
@@ -79,7 +80,7 @@ def measure(
 def _result(
     ours: http_load.Case, outcomes: Sequence[Outcome], http_results: Sequence[Result]
 ) -> Result:
-    case = _CASES[ours]
+    case = CASES[ours]
     if any(outcome.num_failed for outcome in outcomes):
         raise RuntimeError(f"{case.name}: some requests failed, which makes no figure")
     rates = tuple(outcome.num_tokens / outcome.wall_seconds for outcome in outcomes)

@@ -16,10 +16,11 @@ import argparse
 import http.client
 import json
 import random
-import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from benchmarks.command import run_part, subject_parser
@@ -29,16 +30,17 @@ from benchmarks.subject import Subject
 
 SHORT_TOKENS = 50_000
 TENTHS = 10
+PARTS = ("pieces", "at-once", "written")
 
 _NEVER_SECONDS = "86400"
 #: The same whatever the length, so that the requests are.
 _PIECE_TOKENS = 1250
-#: Small enough that each tenth, also of a short sequence, is read in many looks.
-_READ_BYTES = 4096
-_COUNT = re.compile(rb'"completion_tokens":(\d+)')
+_READ_BYTES = 65536
 
 
-def measure(subject: Subject, num_tokens: int = SHORT_TOKENS) -> list[Result]:
+def measure(
+    subject: Subject, num_tokens: int = SHORT_TOKENS, parts: Sequence[str] = PARTS
+) -> list[Result]:
     """Growth of memory, and the time of a token at the beginning and at the end."""
     limits = ("--max-prompt-tokens", "--max-tokens")
     flags = [part for flag in limits for part in (flag, str(max(num_tokens, 1000)))]
@@ -46,11 +48,12 @@ def measure(subject: Subject, num_tokens: int = SHORT_TOKENS) -> list[Result]:
     flags += ["--state-cache-mb", "0"]
     token_ids = _random_ids(subject, num_tokens)
     with running_service(subject.directory, *flags) as service:
-        return [
-            *_read_in_pieces(service, token_ids),
-            *_read_at_once(service, token_ids),
-            *_write(service, num_tokens),
-        ]
+        measures: Mapping[str, Callable[[], list[Result]]] = {
+            "pieces": partial(_read_in_pieces, service, token_ids),
+            "at-once": partial(_read_at_once, service, token_ids),
+            "written": partial(_write, service, num_tokens),
+        }
+        return [result for part in parts for result in measures[part]()]
 
 
 def _read_in_pieces(service: RunningService, token_ids: Sequence[int]) -> list[Result]:
@@ -87,25 +90,22 @@ def _read_at_once(service: RunningService, token_ids: Sequence[int]) -> list[Res
 
 
 def _write(service: RunningService, num_tokens: int) -> list[Result]:
-    """Streams a completion; the server counts the tokens in every chunk."""
+    """Streams a completion; every token takes about as many bytes."""
     body = {"max_tokens": num_tokens, "ignore_eos": True, "stream": True, "top_k": 40, "seed": 1}
-    body |= {"stream_options": {"continuous_usage_stats": True}}
-    tenths, due = _Tenths(service), num_tokens // TENTHS
+    samples = []
+    num_bytes, due = 0, 0
     with _connection(service) as connection:
         connection.request("POST", "/v1/completions", json.dumps(body))
-        for count in _counts(connection.getresponse()):
-            if count >= due:
-                tenths.note(num_tokens // TENTHS)
-                due += num_tokens // TENTHS
+        answer = connection.getresponse()
+        while part := answer.read1(_READ_BYTES):
+            num_bytes += len(part)
+            if num_bytes >= due:
+                samples.append((num_bytes, time.perf_counter(), _megabytes(service)))
+                due += num_tokens  # some hundred times in all
+    samples.append((num_bytes, time.perf_counter(), _megabytes(service)))
+    tenths = _Tenths(service)
+    tenths.take(samples, num_tokens)
     return tenths.results(f"{num_tokens:,} tokens: completion, streamed")
-
-
-def _counts(answer: http.client.HTTPResponse) -> Iterator[int]:
-    """How many tokens there are, now and then."""
-    while part := answer.read1(_READ_BYTES):
-        counts = _COUNT.findall(part)
-        if counts:
-            yield int(counts[-1])
 
 
 class _Tenths:
@@ -123,6 +123,17 @@ class _Tenths:
         self._microseconds.append(1e6 * (now - self._last) / num_tokens)
         self._megabytes.append(_megabytes(self._service))
         self._last = time.perf_counter()
+
+    def take(self, samples: Sequence[tuple[int, float, float]], num_tokens: int) -> None:
+        """Of (bytes so far, time, memory), in order, those nearest behind the end of each tenth."""
+        num_bytes = samples[-1][0]
+        ends = [samples[0]]
+        for tenth in range(1, TENTHS + 1):
+            ends.append(next(s for s in samples if s[0] * TENTHS >= tenth * num_bytes))
+        for (bytes_before, before, _), (bytes_now, now, megabytes) in pairwise(ends):
+            count = num_tokens * (bytes_now - bytes_before) / num_bytes
+            self._microseconds.append(1e6 * (now - before) / count)
+            self._megabytes.append(megabytes)
 
     def results(self, case: str) -> list[Result]:
         """Growth since the first tenth; the last tenth's time of a token beside the first's."""
@@ -180,11 +191,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measures; returns the exit code."""
     parser = subject_parser("python -m benchmarks.long_sequence", "Memory and time of long ones.")
     parser.add_argument("--tokens", type=int, default=1_000_000, help="how many (a million)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="only these")
 
     def run(subject: Subject, options: argparse.Namespace) -> list[Result]:
-        return measure(subject, options.tokens)
+        return measure(subject, options.tokens, options.parts)
 
-    return run_part("long-sequence", run, parser.parse_args(arguments))
+    options = parser.parse_args(arguments)
+    some = "" if len(options.parts) == len(PARTS) else "-" + "-".join(options.parts)
+    return run_part(f"long-sequence{some}", run, options)
 
 
 if __name__ == "__main__":

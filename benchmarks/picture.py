@@ -1,26 +1,28 @@
-"""One picture of the rates: ``draw``."""
+"""One picture, ``draw``: the rates, and how long one waits the busier it gets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
-from benchmarks import engine, generate_loop, http_load
+from benchmarks import engine, generate_loop, http_load, llama_cpp
 from benchmarks.record import Result, find_median
 
 _COLOURS = {"model alone": "#9aa5b1", "Foretoken": "#1b6ca8", "alternative": "#d08c2f"}
 
 
 def draw(results: Sequence[Result], title: str, file: Path) -> None:
-    """Draws tokens a second for one and for 32 sequences at a time, as SVG."""
+    """Draws tokens a second for one and for 32 sequences at a time, and the open loop, as SVG."""
     mpl.use("svg")
     from matplotlib import pyplot  # noqa: PLC0415  once the backend is chosen
 
     mpl.rcParams["svg.hashsalt"] = "foretoken"
-    figure, axes = pyplot.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
-    for axis, num_rows in zip(axes, (1, 32), strict=True):
+    figure, axes = pyplot.subplots(1, 3, figsize=(15, 3.6), layout="constrained")
+    _draw_waiting(axes[2], results)
+    for axis, num_rows in zip(axes[:2], (1, 32), strict=True):
         bars = _bars(results, num_rows)
         labels = [label for label, _, _ in bars]
         rates = [rate for _, rate, _ in bars]
@@ -34,6 +36,26 @@ def draw(results: Sequence[Result], title: str, file: Path) -> None:
     figure.suptitle(title, fontsize=10)
     figure.savefig(file, metadata={"Date": None})
     pyplot.close(figure)
+
+
+def _draw_waiting(axis: Any, results: Sequence[Result]) -> None:  # noqa: ANN401  untyped library
+    """Seconds to the first token against the rate at which requests arrive at random."""
+    rates = [result for result in results if _is_rate(result)]
+    arrivals = [result.median for result in rates]
+    for percent, style in ((50, "o-"), (99, "s--")):
+        metric = f"ms, first token, p{percent}"
+        waits = [find_median(results, result.case, metric) for result in rates]
+        axis.plot(arrivals, waits, style, color=_COLOURS["Foretoken"], label=f"p{percent}")
+    axis.set_title("arrivals at random: waiting for the first token", fontsize=10)
+    axis.set_xlabel("requests/s, 128 tokens each, streamed")
+    axis.set_ylabel("ms")
+    axis.set_yscale("log")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False)
+
+
+def _is_rate(result: Result) -> bool:
+    return result.benchmark == "open loop" and result.metric == "requests/s sent"
 
 
 def _bars(results: Sequence[Result], num_rows: int) -> list[tuple[str, float, str]]:
@@ -59,6 +81,7 @@ def _bars(results: Sequence[Result], num_rows: int) -> list[tuple[str, float, st
                 generate_loop.TORCH_LOOP,
             )
         ),
+        ("llama.cpp's server", llama_cpp.CASES[plain].name, "alternative"),
     ]
     medians = ((label, find_median(results, case), kind) for label, case, kind in candidates)
     return [(label, rate, kind) for label, rate, kind in medians if rate is not None]
