@@ -2,60 +2,75 @@
 #
 #   docker build --target serve -t foretoken .
 #   docker build --target train -t foretoken-train .
+#
+# Both are put together from scratch: the base image with the packages is copied in as one layer, so that
+# what was deleted takes no room, and a root directory that only root may enter becomes one for everybody.
+# That layer is the same until the requirements change; the program and its bytecode lie on top of it.
 
 FROM python:3.11-slim AS base
-ENV PYTHONUNBUFFERED=1
-RUN useradd --uid 10001 --create-home foretoken
+RUN useradd --uid 10001 --user-group --create-home foretoken
 WORKDIR /app
 
 
 FROM base AS serve-packages
-COPY requirements/serve.txt requirements/
-# Bytecode is left out here: it is written below, for what the service really imports.
-RUN python -m venv /opt/venv \
- && /opt/venv/bin/python -m pip install \
-      --no-input -q --no-cache-dir --no-compile -r requirements/serve.txt \
- && cd /opt/venv/lib/python3.11/site-packages \
- && rm -rf pip pip-* setuptools* pkg_resources _distutils_hack distutils-precedence.pth \
-      numpy/*/tests numpy/tests numpy/f2py zmq/tests \
-      ai_edge_litert/tools ai_edge_litert/vendors ai_edge_litert/libLiteRtWebGpuAccelerator.so \
- && find . -name '*.pyi' -delete
+COPY requirements/serve.txt requirements/container-packages requirements/
+RUN requirements/container-packages requirements/serve.txt && rm -r requirements
 
 
-FROM base AS serve
-COPY --from=serve-packages /opt/venv /opt/venv
+# The bytecode of all that is really imported lies in one folder: a read-only container writes none.
+FROM serve-packages AS serve-program
 COPY model model
 COPY service service
-COPY deploy deploy
-COPY --chown=foretoken bundles /bundles
-ENV PATH=/opt/venv/bin:$PATH
+COPY deploy/healthcheck.py deploy/
+COPY bundles /bundles
+RUN export PYTHONPYCACHEPREFIX=/opt/bytecode \
+ && /opt/venv/bin/python -m service --check --bundles /bundles \
+ && /opt/venv/bin/python -c 'import service.http_server, service.engine.main'
+
+
+FROM scratch AS image
+# Of what the base image sets, this is what a running Python needs.
+ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8
+ENV PYTHONUNBUFFERED=1 PYTHONPYCACHEPREFIX=/opt/bytecode PYTHONDONTWRITEBYTECODE=1
+WORKDIR /app
+# By number, so that Kubernetes can see that it is not root: the user foretoken.
+USER 10001:10001
+
+
+FROM image AS serve
 ENV FORETOKEN_HOST=0.0.0.0 FORETOKEN_PORT=8000 FORETOKEN_BUNDLES=/bundles/travel
-# Checks settings and bundle, and leaves the bytecode that a read-only container could not write.
-RUN python -m service --check \
- && python -c 'import service.http_server, service.engine.main, model.runtime.litert_runtime'
-ENV PYTHONDONTWRITEBYTECODE=1
-USER foretoken
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
   CMD ["python", "-I", "/app/deploy/healthcheck.py"]
 ENTRYPOINT ["python", "-m", "service"]
+COPY --from=serve-packages / /
+COPY --from=serve-program /opt/bytecode /opt/bytecode
+COPY --from=serve-program /app /app
+COPY --chown=10001:10001 bundles /bundles
 
 
-FROM base AS train
-COPY requirements/serve.txt requirements/train.txt requirements/
-RUN python -m venv /opt/venv \
- && /opt/venv/bin/python -m pip install \
-      --no-input -q --no-cache-dir --no-compile -r requirements/train.txt
+FROM base AS train-packages
+COPY requirements/serve.txt requirements/train.txt requirements/container-packages requirements/
+RUN requirements/container-packages requirements/train.txt && rm -r requirements
+
+
+FROM train-packages AS train-program
 COPY model model
 COPY training training
-COPY --chown=foretoken bundles /bundles
-RUN install -d -o foretoken /runs
-ENV PATH=/opt/venv/bin:$PATH
-ENV FORETOKEN_BUNDLES=/bundles FORETOKEN_RUNS=/runs
-USER foretoken
+RUN mkdir /runs && export PYTHONPYCACHEPREFIX=/opt/bytecode \
+ && /opt/venv/bin/python -c 'import training.__main__, training.pipeline'
+
+
+FROM image AS train
+ENV FORETOKEN_BUNDLES=/bundles FORETOKEN_RUNS=/runs HOME=/home/foretoken
 ENTRYPOINT ["python", "-m", "training"]
 CMD ["--help"]
+COPY --from=train-packages / /
+COPY --from=train-program /opt/bytecode /opt/bytecode
+COPY --from=train-program /app /app
+COPY --from=train-program --chown=10001:10001 /runs /runs
+COPY --chown=10001:10001 bundles /bundles
 
 
 # What is built when no target is named.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shlex
 import sys
 import time
 
+from model.bundle.load import Bundle
 from model.errors import ForetokenError
 from service.bundle_catalog import find_bundles
-from service.settings import Settings, load_settings
+from service.settings import load_settings
 from service.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
@@ -36,16 +39,19 @@ def main() -> int:
 
     def announce() -> None:
         seconds = time.monotonic() - started_at
-        print(_welcome(settings, supervisor.port, seconds), flush=True)
+        print(_welcome(settings.host, supervisor.port, seconds, bundles[0]), flush=True)
 
     return supervisor.run(announce)
 
 
-def _welcome(settings: Settings, port: int, seconds: float) -> str:
+def _welcome(host: str, port: int, seconds: float, bundle: Bundle) -> str:
+    """Where it is, and a request that suits the default model."""
+    prompt = bundle.manifest.example_prompt
+    body = json.dumps({**({"prompt": prompt} if prompt else {}), "max_tokens": 40})
     return (
-        f"Ready in {seconds:.1f} s on http://{settings.host}:{port} - try:\n\n"
+        f"Ready in {seconds:.1f} s on http://{host}:{port} - try:\n\n"
         f"  curl -s http://localhost:{port}/v1/completions -H 'Content-Type: application/json' "
-        """-d '{"prompt": "In Italy, I had a great time and", "max_tokens": 40}'\n"""
+        f"-d {shlex.quote(body)}\n"
     )
 
 

@@ -224,10 +224,12 @@ def _check_model(fields: _Fields, model: StateModel) -> None:
             param="state",
         )
     if fields.version != model.version or fields.digest != _short_digest(model.digest, 16):
+        now = f"version {model.version} is served now"
+        if fields.version == model.version:
+            now += ", by another build of the program or of the network"
         raise ApiError(
             "stale_state",
-            f"the state is of {model.name} version {fields.version}; version {model.version} is "
-            "served now. Send the text again",
+            f"the state is of {model.name} version {fields.version}; {now}. Send the text again",
             param="state",
         )
 

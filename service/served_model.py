@@ -10,12 +10,12 @@ from typing import Any
 
 from model.bundle.load import Bundle
 from model.tokenizers.tokenizer import Tokenizer
+from service.engine_build import engine_build
 from service.engine_client import EngineClient
 from service.errors import ApiError, shown
 from service.job_events import engine_errors_as_api_errors
 from service.recurrent_state import StateModel
 from service.settings import Settings
-from service.version import VERSION
 from service.words.vocabulary import WordVocabulary
 
 #: The longest text one word token stands for, in bytes: an unknown word of 64 letters and a space.
@@ -58,7 +58,7 @@ class ServedModel:
     def fingerprint(self) -> str:
         """Changes if, and only if, answers to the same request may change."""
         manifest = self.bundle.manifest
-        parts = (manifest.network.digest, manifest.tokenizer.digest, VERSION)
+        parts = (manifest.network.digest, manifest.tokenizer.digest, engine_build())
         return "fp_" + hashlib.sha256("/".join(parts).encode()).hexdigest()[:12]
 
     @property

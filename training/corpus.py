@@ -27,7 +27,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, NoReturn, cast, get_args
 
 from model.errors import CorpusError
 from model.tokenizers import END_OF_TEXT, replace_surrogates
@@ -82,17 +82,30 @@ def find_corpus_files(path: Path) -> list[CorpusFile]:
     In a folder, hidden files and files of other kinds are passed over.
 
     Raises:
-        CorpusError: ``path`` is missing, of no known kind, or a folder without any such file.
+        CorpusError: ``path`` is missing, of no known kind, a folder without any such file, or may
+            not be read.
     """
-    if path.is_file():
+    try:
+        if path.is_dir():
+            return _files_below(path)
+        if not path.exists():
+            raise CorpusError(f"{path} does not exist; give a file or folder of text")
         kind = _kind(path)
         if kind is None:
-            raise CorpusError(f"{path} is of no known kind; give a {_known_kinds()} file")
+            raise CorpusError(
+                f"{path} is of no known kind; give a {_known_kinds()} file, or the folder it is in"
+            )
         return [CorpusFile(path, path.name, path.stat().st_size, kind)]
-    if not path.is_dir():
-        raise CorpusError(f"{path} does not exist; give a file or folder of text")
+    except OSError as error:
+        raise CorpusError(
+            f"{error.filename or path} cannot be read: {error.strerror}. Let user {os.geteuid()}, "
+            "who reads it, read files and enter folders there"
+        ) from error
+
+
+def _files_below(path: Path) -> list[CorpusFile]:
     files = []
-    for folder, subfolders, names in os.walk(path):
+    for folder, subfolders, names in os.walk(path, onerror=_raise):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in names:
             file = Path(folder, name)
@@ -103,6 +116,10 @@ def find_corpus_files(path: Path) -> list[CorpusFile]:
     if not files:
         raise CorpusError(f"{path} holds no {_known_kinds()} file")
     return sorted(files, key=lambda file: file.name)
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error
 
 
 def suggested_document_characters(files: Iterable[CorpusFile]) -> int:

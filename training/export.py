@@ -43,6 +43,7 @@ def export_run(
     provenance: Provenance,
     corpus: Mapping[str, object],
     check_token_ids: Sequence[int],
+    example_prompt: str,
     log: Sequence[Mapping[str, Any]],
     samples: Sequence[Sample],
 ) -> None:
@@ -57,6 +58,7 @@ def export_run(
         provenance: of the manifest.
         corpus: the corpus in a few lines, label to value.
         check_token_ids: tokens whose first are the self-check's prompt.
+        example_prompt: of the manifest.
         log: records of training.
         samples: texts the network wrote.
 
@@ -78,6 +80,7 @@ def export_run(
             scores=scores,
             provenance=provenance,
             check_token_ids=check_token_ids,
+            example_prompt=example_prompt,
         )
         facts = model_facts(manifest)
         report = render_report(
@@ -120,6 +123,7 @@ def _manifest(
     scores: Scores,
     provenance: Provenance,
     check_token_ids: Sequence[int],
+    example_prompt: str,
 ) -> BundleManifest:
     tokenizer = Tokenizer.load(folder / "tokenizer.json")
     network = folder / "network.tflite"
@@ -137,6 +141,7 @@ def _manifest(
         self_check=make_self_check(
             LiteRTRuntime(network, config), check_token_ids[:SELF_CHECK_TOKENS]
         ),
+        example_prompt=example_prompt,
     )
 
 

@@ -197,6 +197,7 @@ class Pipeline:
             provenance=make_provenance(self._prepared, self._settings, meta["seconds"]),
             corpus=corpus_facts(self._prepared),
             check_token_ids=start + tokenizer.encode(_CHECK_TEXT),
+            example_prompt=self._settings.example_prompt,
             log=read_log(self._run.log),
             samples=write_samples(
                 LiteRTRuntime(self._run.network, config),
@@ -225,7 +226,8 @@ class Pipeline:
             )
         if not self._is_exported():
             raise TrainingError(
-                f"run {self._run.name} is not exported since its last evaluation; start: "
+                f"run {self._run.name} is not exported since its last evaluation or with "
+                "another --example-prompt; start: "
                 f"python -m training export --name {self._run.name}"
             )
         version, is_new = publish_run(self._run, self._settings.bundles)
@@ -293,7 +295,10 @@ class Pipeline:
         return read_json(self._run.evaluation).get("inputs")
 
     def _export_inputs(self) -> dict[str, str]:
-        return {"evaluation": hashlib.sha256(self._run.evaluation.read_bytes()).hexdigest()}
+        return {
+            "evaluation": hashlib.sha256(self._run.evaluation.read_bytes()).hexdigest(),
+            "example_prompt": self._settings.example_prompt,
+        }
 
     def _is_exported(self) -> bool:
         """Whether the export was made from the evaluation there is."""

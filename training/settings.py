@@ -201,6 +201,12 @@ class Settings(BaseModel):
         ge=0.0,
         le=1.0,
     )
+    example_prompt: str = Field(
+        "",
+        description="what to try the model with, shown when it is served; "
+        "empty: it begins a text of its own",
+        max_length=256,
+    )
     runs: Path = Field(Path("runs"), description="folder of training runs")
     bundles: Path = Field(Path("bundles"), description="folder of published bundles")
 

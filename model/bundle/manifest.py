@@ -170,6 +170,7 @@ class BundleManifest(_Part):
     """All of bundle.json.
 
     ``version`` is None until the bundle is published; ``created`` is Unix seconds.
+    ``example_prompt`` is what to try the model with; empty: begin a text of its own.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -183,6 +184,7 @@ class BundleManifest(_Part):
     scores: Scores
     provenance: Provenance
     self_check: SelfCheck
+    example_prompt: str = Field(default="", max_length=256)
 
     @model_validator(mode="after")
     def _vocabularies_agree(self) -> Self:

@@ -2,7 +2,10 @@
 
 import gzip
 import json
+import os
 import re
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -166,3 +169,26 @@ def test_what_cannot_be_a_corpus_is_refused(tmp_path):
         find_corpus_files(tmp_path)
     with pytest.raises(CorpusError, match=r"book\.pdf is of no known kind; give a \.txt"):
         find_corpus_files(write(tmp_path / "book.pdf", "x"))
+
+
+@pytest.fixture
+def unprivileged():
+    """This process as somebody who is not root, where it is."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    yield
+    os.seteuid(0)
+
+
+@pytest.mark.parametrize("place", ["", "below", "below/book.txt"])
+def test_what_may_not_be_read_is_named(place, unprivileged):
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = Path(folder)
+        write(corpus / "below" / "book.txt", "A text.")
+        (corpus / place).chmod(0)
+        with pytest.raises(CorpusError, match=rf"{re.escape(str(corpus / place))} cannot be read"):
+            texts(corpus)
+        for path in (corpus, corpus / "below", corpus / "below" / "book.txt"):
+            path.chmod(0o700)

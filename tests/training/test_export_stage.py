@@ -75,6 +75,7 @@ def exported(finished, run, **changes):
         "provenance": bundle.manifest.provenance,
         "corpus": {},
         "check_token_ids": [0, 5, 6],
+        "example_prompt": "",
         "log": [],
         "samples": [],
     }

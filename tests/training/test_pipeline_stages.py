@@ -51,6 +51,16 @@ def test_another_slice_of_test_text_is_scored_anew(finished, tmp_path):
     assert not any("before" in line for line in said)
 
 
+def test_another_example_prompt_is_exported_anew(finished, tmp_path):
+    pipeline, _, _ = copy_of(finished, tmp_path, example_prompt="It's a café.")
+    with pytest.raises(TrainingError, match="another --example-prompt"):
+        pipeline.publish()
+    pipeline.export()
+    pipeline.publish()
+    bundle = load_bundle(tmp_path / "bundles" / "tales")
+    assert bundle.manifest.example_prompt == "It's a café."
+
+
 def test_too_great_a_loss_by_int8_is_not_published(finished, tmp_path):
     pipeline, run, _ = copy_of(finished, tmp_path, max_quality_loss=0.02)
     evaluation = read_json(run.evaluation)
