@@ -13,7 +13,7 @@ $(error Say what to train on: make train CORPUS=path/to/texts)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help serve train test lint bench clean distclean
+.PHONY: help serve train test lint bench examples clean distclean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,9 @@ lint: .venv-dev/.complete ## ruff and mypy, strictly
 
 bench: .venv-dev/.complete ## measure speed, in under five minutes; ARGS= goes to the benchmarks
 	@.venv-dev/bin/python -m benchmarks $(ARGS)
+
+examples: .venv-dev/.complete ## send the requests of the documentation, write the answers into it
+	@PYTHONPATH=tests:. .venv-dev/bin/python tests/contracts/write_docs.py
 
 clean: ## remove caches and build products; bundles and runs stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
