@@ -21,7 +21,17 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("api*.md")), ROOT / "d
 DOCUMENTED_URL = "localhost:8000"
 
 #: What differs from one run, or one version, to the next: only its type is compared.
-MASKED = {"id", "created", "version", "model_version", "system_fingerprint", "state", "digest"}
+MASKED = {
+    "created",
+    "digest",
+    "id",
+    "model_version",
+    "running",
+    "state",
+    "system_fingerprint",
+    "version",
+    "waiting",
+}
 #: What depends on the requests before is not shown.
 LEFT_OUT = {"prompt_tokens_details"}
 #: Numbers are shown with so many decimals, and may differ by a little more than that.
@@ -190,11 +200,16 @@ def _event_shown(event: str) -> str:
 
 
 def _parts(answer: str) -> list[str]:
-    """The JSON of an answer, or that of each event of a stream."""
+    """The JSON of an answer; of a stream that of each event, those with text joined to one."""
     if not answer.startswith("data: "):
         return [answer]
     events = [event.removeprefix("data: ") for event in answer.split("\n\n")]
-    return [event if event != "[DONE]" else '"[DONE]"' for event in events]
+    assert events.pop() == "[DONE]"
+    chunks = [json.loads(event) for event in events]
+    writing = [chunk for chunk in chunks if chunk["choices"] and chunk["choices"][0]["text"]]
+    joined = writing[0]["choices"][0]
+    joined["text"] = "".join(chunk["choices"][0]["text"] for chunk in writing)
+    return [json.dumps(chunk) for chunk in chunks if chunk not in writing[1:]]
 
 
 def _printed(program: str) -> str:
