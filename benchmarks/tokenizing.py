@@ -10,6 +10,7 @@ tokenizer, encoding, writing. The library's is the encoding alone, of text alrea
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import resource
 import tempfile
 import time
@@ -73,13 +74,13 @@ def _results(
     per_megabyte = tuple(1e9 * run.processor_seconds / run.num_bytes for run in ours)
     shares = tuple(rate / other for rate, other in zip(rates, library, strict=True))
 
-    def result(case: str, metric: str, values: tuple[float, ...], **more: object) -> Result:
-        return Result(
-            benchmark=f"tokenizing, {kind}", case=case, metric=metric, values=values, **more
-        )
+    def result(case: str, metric: str, values: tuple[float, ...]) -> Result:
+        return Result(benchmark=f"tokenizing, {kind}", case=case, metric=metric, values=values)
 
     return (
-        result("prepare, all of it", "MB/s", rates, shares=shares, share_of="encode_batch"),
+        dataclasses.replace(
+            result("prepare, all of it", "MB/s", rates), shares=shares, share_of="encode_batch"
+        ),
         result("encode_batch of tokenizers", "MB/s", tuple(library)),
         result("prepare, processor time", "ms per MB", per_megabyte),
         result("prepare, peak of all processes", "MB", tuple(run.peak_mb for run in ours)),
