@@ -252,7 +252,7 @@ class Bookkeeping(RuleBasedStateMachine):
 
 
 TestNoSlotIsLostOrGivenTwice = Bookkeeping.TestCase
-TestNoSlotIsLostOrGivenTwice.settings = settings(max_examples=100, stateful_step_count=40)
+TestNoSlotIsLostOrGivenTwice.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 def test_nobody_starves_while_new_clients_keep_coming():
