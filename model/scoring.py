@@ -16,12 +16,25 @@ from model.state import FloatArray, IntArray
 #: No logprob is given out lower than this; a certainty of 1e-4343 is as good as none.
 MIN_LOGPROB = -9999.0
 
+#: So many rows at a time: what is worked on stays near the processor.
+_ROWS_AT_A_TIME = 16
+
+#: Stands for -inf where it is to be multiplied; its exp is 0.
+_LOWEST = np.float32(-1e30)
+
 
 def log_normalisers(logits: FloatArray) -> NDArray[np.float64]:
     """log(sum(exp(logits))) of each row: [batch, vocab] float32 -> [batch] float64."""
-    largest = logits.max(axis=1, keepdims=True)
-    sums = np.exp(logits - largest).sum(axis=1)
-    normalisers: NDArray[np.float64] = largest[:, 0] + np.log(sums.astype(np.float64))
+    largest = logits.max(axis=1)
+    sums = np.empty(len(logits), np.float32)
+    shifted = np.empty((min(len(logits), _ROWS_AT_A_TIME), logits.shape[1]), np.float32)
+    for start in range(0, len(logits), _ROWS_AT_A_TIME):
+        piece = slice(start, min(start + _ROWS_AT_A_TIME, len(logits)))
+        weights = shifted[: piece.stop - start]
+        np.subtract(logits[piece], largest[piece, None], out=weights)
+        np.exp(weights, out=weights)
+        weights.sum(axis=1, out=sums[piece])
+    normalisers: NDArray[np.float64] = largest + np.log(sums.astype(np.float64))
     return normalisers
 
 
@@ -77,19 +90,25 @@ def top_tokens(logits: FloatArray, num_top: int) -> IntArray:
 
 def token_ranks(logits: FloatArray, token_ids: IntArray) -> IntArray:
     """Place of one token per row in descending order, from 1, ties to the lowest id: [batch]."""
-    own = logits[np.arange(len(logits)), token_ids][:, None]
-    before = np.arange(logits.shape[1]) < token_ids[:, None]
-    ahead = (logits > own) | ((logits == own) & before)
-    ranks: IntArray = ahead.sum(axis=1).astype(np.int32) + np.int32(1)
+    own = logits[np.arange(len(logits)), token_ids]
+    ranks: IntArray = np.count_nonzero(logits > own[:, None], axis=1).astype(np.int32)
+    equal = logits == own[:, None]
+    for row in (np.count_nonzero(equal, axis=1) > 1).nonzero()[0]:
+        ranks[row] += np.count_nonzero(equal[row, : token_ids[row]])
+    ranks += 1
     return ranks
 
 
 def entropy_bits(logits: FloatArray) -> NDArray[np.float64]:
     """Entropy -sum(p log2 p) of each row's distribution: [batch, vocab] -> [batch] float64."""
-    logprobs = logits - log_normalisers(logits)[:, None]
-    with np.errstate(invalid="ignore"):
-        terms = np.where(np.isneginf(logits), 0.0, np.exp(logprobs) * logprobs)
-    entropies: NDArray[np.float64] = -terms.sum(axis=1) / math.log(2)
+    largest = logits.max(axis=1, keepdims=True)
+    # Where a weight is 0 its term is: 0 times a number, not times -inf.
+    shifted = np.maximum(logits - largest, _LOWEST)
+    weights = np.exp(shifted)
+    sums = weights.sum(axis=1, dtype=np.float64)
+    # With p = w / sum(w): -sum(p log p) = log(sum(w)) - sum(w log w) / sum(w).
+    terms = np.multiply(shifted, weights, out=shifted).sum(axis=1, dtype=np.float64)
+    entropies: NDArray[np.float64] = (np.log(sums) - terms / sums) / math.log(2)
     return np.maximum(entropies, 0.0)
 
 

@@ -40,7 +40,7 @@ def run_trees(
         ClientGoneError: the client closed its connection; likewise.
     """
     runs = {job.job_id: _Run(work) for job, work in zip(jobs, works, strict=True)}
-    planted = [replace(job, growth=runs[job.job_id].first()) for job in jobs]
+    planted = [replace(job, growth=runs[job.job_id].begin()) for job in jobs]
     with engine_errors_as_api_errors():
         stream = model.engines.submit(planted)
     with stream:
@@ -71,11 +71,13 @@ class _Run(Generic[ResultT]):
     def value(self) -> ResultT:
         return self._value[0]
 
-    def first(self) -> Growth:
+    def begin(self) -> Growth | None:
+        """The first growth; None where the work needs no tree at all."""
         try:
             return next(self._work)
         except StopIteration as stop:
-            return self._end(stop.value)
+            self._end(stop.value)
+            return None
 
     def go_on(self, grown: Grown) -> Growth:
         try:

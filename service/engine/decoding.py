@@ -10,11 +10,15 @@ import numpy as np
 from model.runtime.contract import Runtime
 from model.sampling import NO_TOKEN, SamplingPlan
 from model.state import FloatArray, IntArray
+from service.engine.counters import Counters
 from service.engine.reading import PromptReader
 from service.engine.request import FinishReason, NextTokens
 from service.engine.scores import next_tokens, score_rows
 from service.engine.sequence import Sequence
 from service.engine.slots import SlotStates
+
+#: So many logits are gathered before prompts are scored by them, where nobody waits for a token.
+_SCORED_ROWS = 16
 
 
 class Ending(NamedTuple):
@@ -34,10 +38,13 @@ class Decoder:
         runtime: Runtime,
         slots: SlotStates,
         reader: PromptReader,
+        *,
         end_of_text_id: int,
         never: SequenceOf[int],
+        counters: Counters,
     ) -> None:
         self._runtime = runtime
+        self._counters = counters
         self._slots = slots
         self._reader = reader
         self._end_of_text_id = end_of_text_id
@@ -47,6 +54,7 @@ class Decoder:
     def step(self, sequences: SequenceOf[Sequence]) -> list[Ending]:
         """Advances all of ``sequences``, which must not be empty; returns those that ended."""
         ordered, logits = self._logits_of(sequences)
+        self._counters.count_step(len(sequences))
         to_score, to_sample, to_end = [], [], []
         for row, sequence in enumerate(ordered):
             if sequence.num_read < len(sequence.prompt):
@@ -57,7 +65,8 @@ class Decoder:
                 to_end.append(row)
         endings = [self._end(ordered[row], logits[row]) for row in to_end]
         if to_score:
-            endings += self._score_prompts(*_select(to_score, ordered, logits))
+            alone = len(to_score) == len(ordered)
+            endings += self._score_prompts(*_select(to_score, ordered, logits), alone=alone)
         if to_sample:
             endings += self._sample(*_select(to_sample, ordered, logits))
         return endings
@@ -98,18 +107,36 @@ class Decoder:
             return None
         return next_tokens(logits, top_k, sequence.job.sampling.temperature)
 
-    def _score_prompts(self, sequences: list[Sequence], logits: FloatArray) -> list[Ending]:
-        targets = [int(sequence.prompt[sequence.num_read]) for sequence in sequences]
+    def _score_prompts(
+        self, sequences: list[Sequence], logits: FloatArray, *, alone: bool
+    ) -> list[Ending]:
+        """Scores the next token of each prompt; a few of each where nobody waits for this step.
+
+        What is to be known of each token takes more work alone than among others.
+        """
+        num_steps = 1
+        if alone:
+            least = min(len(sequence.prompt) - sequence.num_read for sequence in sequences)
+            num_steps = max(1, min(least, _SCORED_ROWS // len(sequences)))
+        steps, targets = [logits], [_feed_next_of_prompt(sequence) for sequence in sequences]
+        for _ in range(num_steps - 1):
+            steps.append(self._feed(sequences))
+            self._counters.count_step(len(sequences))
+            targets += [_feed_next_of_prompt(sequence) for sequence in sequences]
         num_top = [sequence.job.prompt_logprobs or 0 for sequence in sequences]
-        scores = score_rows(logits, np.array(targets, np.int32), num_top, with_ranks=True)
-        endings = []
-        for sequence, target, score in zip(sequences, targets, scores, strict=True):
+        scores = score_rows(
+            np.concatenate(steps) if num_steps > 1 else logits,
+            np.array(targets, np.int32),
+            num_top * num_steps,
+            with_ranks=True,
+        )
+        for sequence, score in zip(sequences * num_steps, scores, strict=True):
             sequence.unsent_scores.append(score)
-            sequence.next_token = target
-            sequence.num_read += 1
-            if sequence.num_read == len(sequence.prompt) and not sequence.needs_last_step:
-                endings.append(Ending(sequence, "length"))
-        return endings
+        return [
+            Ending(sequence, "length")
+            for sequence in sequences
+            if sequence.num_read == len(sequence.prompt) and not sequence.needs_last_step
+        ]
 
     def _sample(self, sequences: list[Sequence], logits: FloatArray) -> list[Ending]:
         if self._group.sequences != sequences:
@@ -172,6 +199,14 @@ class _Group:
             for row, sequence in self._not_yet.items()
             if sequence.num_sampled < sequence.job.min_tokens
         }
+
+
+def _feed_next_of_prompt(sequence: Sequence) -> int:
+    """Has the next step feed the next token of the prompt, which is returned."""
+    token_id = int(sequence.prompt[sequence.num_read])
+    sequence.next_token = token_id
+    sequence.num_read += 1
+    return token_id
 
 
 def _select(

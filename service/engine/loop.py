@@ -87,7 +87,14 @@ class EngineLoop:
         self._slots = SlotStates(max_running, runtime.config.state_size)
         self._reader = PromptReader(runtime, self._slots, StateCache(cache_bytes), end_of_text_id)
         never = () if unknown_id is None else (unknown_id,)
-        self._decoder = Decoder(runtime, self._slots, self._reader, end_of_text_id, never)
+        self._decoder = Decoder(
+            runtime,
+            self._slots,
+            self._reader,
+            end_of_text_id=end_of_text_id,
+            never=never,
+            counters=self.counters,
+        )
         self._grower = TreeGrower(runtime, end_of_text_id)
         self._waiting: dict[JobKey, Job] = {}
         self._sequences: dict[JobKey, Sequence] = {}
@@ -269,7 +276,6 @@ class EngineLoop:
             self._fail(self._active)
             return
         self._num_failures = 0
-        self.counters.count_step(len(self._active))
         for sequence in self._active:
             self._post_progress(sequence)
         for ending in endings:
