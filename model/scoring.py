@@ -58,9 +58,10 @@ def token_logprobs(
     """
     if normalisers is None:
         normalisers = log_normalisers(logits)
+    rows = np.arange(len(logits))
     if token_ids.ndim == 1:
-        return _logprobs(logits[np.arange(len(logits)), token_ids], normalisers)
-    return _logprobs(np.take_along_axis(logits, token_ids, axis=1), normalisers[:, None])
+        return _logprobs(logits[rows, token_ids], normalisers)
+    return _logprobs(logits[rows[:, None], token_ids], normalisers[:, None])
 
 
 def top_tokens(logits: FloatArray, num_top: int) -> IntArray:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from model.sampling import SamplingParams
 from model.tokenizers.tokenizer import Tokenizer
 from service.candidate import Candidate
-from service.engine.request import Event, Finished, Job, PromptScored
+from service.engine.request import ALL_AT_ONCE, Event, Finished, Job, PromptScored
 from service.job_events import check_finished
 from service.token_logprobs import LOWEST_LOGPROB
 
@@ -82,6 +82,7 @@ def reading_job(job: Job, token_ids: tuple[int, ...], purpose: str) -> Job:
         prompt_token_ids=token_ids,
         state=job.state,
         max_tokens=0,
+        tokens_per_event=ALL_AT_ONCE,
         sampling=SamplingParams(),
         deadline=job.deadline,
         client=job.client,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from model.config import ModelConfig
 from model.state import FloatArray, RecurrentState
 from service.api.intake import take_request
-from service.engine.request import Job
+from service.engine.request import ALL_AT_ONCE, Job
 from service.errors import ApiError
 from service.front import Front
 from service.job_run import run_jobs
@@ -112,6 +112,7 @@ def _job(model: ServedModel, index: int, token_ids: tuple[int, ...], *, return_s
         job_id=f"embd-{uuid.uuid4().hex}-{index}",
         prompt_token_ids=token_ids,
         max_tokens=0,
+        tokens_per_event=ALL_AT_ONCE,
         return_state=return_state,
         deadline=now + model.settings.request_timeout_s,
         queue_deadline=now + model.settings.queue_timeout_s,

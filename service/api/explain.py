@@ -11,7 +11,7 @@ from itertools import count
 from flask import Blueprint, Response, request
 
 from service.api.intake import take_request
-from service.engine.request import Job
+from service.engine.request import ALL_AT_ONCE, Job
 from service.errors import ApiError
 from service.front import Front
 from service.peer import Peer
@@ -95,6 +95,7 @@ class _Runner:
             job_id=f"{self.answer_id}-{next(self._numbers)}",
             prompt_token_ids=prompt,
             max_tokens=0,
+            tokens_per_event=ALL_AT_ONCE,
             deadline=self._deadline,
             queue_deadline=time.monotonic() + self.model.settings.queue_timeout_s,
             client=request.remote_addr or "unknown",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from flask import Blueprint, Response, request
 
 from service.api.intake import take_request
-from service.engine.request import Job
+from service.engine.request import ALL_AT_ONCE, Job
 from service.front import Front
 from service.peer import Peer
 from service.prompts import PromptOptions, prepare_prompts
@@ -42,6 +42,7 @@ def fill_blueprint(front: Front) -> Blueprint:
             job_id=answer_id,
             prompt_token_ids=left,
             max_tokens=0,
+            tokens_per_event=ALL_AT_ONCE,
             deadline=now + model.settings.request_timeout_s,
             queue_deadline=now + model.settings.queue_timeout_s,
             client=request.remote_addr or "unknown",

@@ -14,7 +14,7 @@ from flask import Blueprint, Response, request
 from model.sampling import SamplingParams
 from model.tokenizers.tokenizer import Tokenizer
 from service.api.intake import take_request
-from service.engine.request import Job, NextTokens
+from service.engine.request import ALL_AT_ONCE, Job, NextTokens
 from service.front import Front
 from service.job_run import JobResult
 from service.peer import Peer
@@ -95,6 +95,7 @@ def _jobs(
             prompt_token_ids=prompt.token_ids,
             state=None if snapshot is None else snapshot.row,
             max_tokens=0,
+            tokens_per_event=ALL_AT_ONCE,
             sampling=SamplingParams(temperature=body.temperature),
             prompt_logprobs=0,
             prompt_logprobs_from=1 if snapshot is None else 0,

@@ -11,7 +11,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from service.api.intake import take_request
-from service.engine.request import Job
+from service.engine.request import ALL_AT_ONCE, Job
 from service.front import Front
 from service.job_run import JobResult, run_jobs
 from service.peer import Peer
@@ -139,6 +139,7 @@ def _job(model: ServedModel, body: ScoreRequest, text: _Text, job_id: str) -> Jo
         prompt_token_ids=text.token_ids,
         state=None if text.before is None else text.before.row,
         max_tokens=0,
+        tokens_per_event=ALL_AT_ONCE,
         prompt_logprobs=body.top_logprobs if body.per_token else 0,
         prompt_logprobs_from=len(text.context.token_ids) + text.first_scored,
         return_state=body.return_state,

@@ -221,7 +221,9 @@ class EngineLoop:
         self._sequences[key] = sequence
         unread = self._reader.begin(sequence)
         self.counters.count_lookup(len(sequence.prompt), sequence.cached_tokens)
-        self._post(key[0], Started(key[1], sequence.cached_tokens, queue_seconds))
+        sequence.unsent_start = Started(key[1], sequence.cached_tokens, queue_seconds)
+        if sequence.job.tokens_per_event == 1:
+            self._post_unsent(sequence)
         if not unread:
             self._end_reading(sequence)
 
@@ -252,6 +254,7 @@ class EngineLoop:
                 return
             turns, harvests = self._grower.take_turns(max_rows)
             for harvest in harvests:
+                self._post_unsent(harvest.sequence)
                 self._post(harvest.sequence.key[0], harvest.grown)
                 if harvest.ending is not None:
                     self._end_running(harvest.ending)
@@ -305,13 +308,27 @@ class EngineLoop:
 
     def _post_progress(self, sequence: Sequence) -> None:
         """Posts what a sequence has gathered, if it is enough for an event."""
-        if len(sequence.unsent_token_ids) >= sequence.job.tokens_per_event:
-            self._post_sampled(sequence)
-        elif sequence.num_scores_sent < sequence.num_scored:
+        if sequence.num_scores_sent < sequence.num_scored:
             gathered = len(sequence.unsent_scores)
             complete = sequence.num_scores_sent + gathered == sequence.num_scored
-            if complete or gathered >= _SCORES_PER_EVENT:
-                self._post_prompt_scores(sequence)
+            wanted = complete and sequence.job.tokens_per_event == 1
+            if wanted or gathered >= _SCORES_PER_EVENT:
+                self._post_unsent(sequence)
+        elif len(sequence.unsent_token_ids) >= sequence.job.tokens_per_event:
+            self._post_unsent(sequence)
+
+    def _post_unsent(self, sequence: Sequence) -> None:
+        """Posts all that a sequence has gathered, in order."""
+        if sequence.unsent_start is not None:
+            self._post(sequence.key[0], sequence.unsent_start)
+            sequence.unsent_start = None
+        num_unsent = min(
+            len(sequence.unsent_scores), sequence.num_scored - sequence.num_scores_sent
+        )
+        if num_unsent > 0:
+            self._post_prompt_scores(sequence, num_unsent)
+        if sequence.unsent_token_ids:
+            self._post_sampled(sequence)
 
     def _post_sampled(self, sequence: Sequence) -> None:
         owner, job_id = sequence.key
@@ -320,9 +337,10 @@ class EngineLoop:
         sequence.unsent_scores = []
         self._post(owner, Sampled(job_id, token_ids, stack_scores(scores) if scores else None))
 
-    def _post_prompt_scores(self, sequence: Sequence) -> None:
+    def _post_prompt_scores(self, sequence: Sequence, most: int) -> None:
         owner, job_id = sequence.key
-        scores, sequence.unsent_scores = sequence.unsent_scores, []
+        scores = sequence.unsent_scores[:most]
+        sequence.unsent_scores = sequence.unsent_scores[most:]
         start = sequence.num_unscored + sequence.num_scores_sent
         ranks = np.array([score.rank for score in scores], np.int32)
         self._post(owner, PromptScored(job_id, start, stack_scores(scores), ranks))
@@ -344,8 +362,7 @@ class EngineLoop:
 
     def _post_end(self, ending: Ending, code: ErrorCode | None, message: str | None = None) -> None:
         sequence, job = ending.sequence, ending.sequence.job
-        if sequence.unsent_token_ids:
-            self._post_sampled(sequence)
+        self._post_unsent(sequence)
         now = self._clock()
         read_at = now if sequence.read_at is None else sequence.read_at
         complete = ending.finish_reason in ("stop", "length")

@@ -29,6 +29,10 @@ ErrorCode = Literal[
 ]
 
 
+#: ``tokens_per_event`` of a job that nobody reads along with.
+ALL_AT_ONCE = 2**31 - 1
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
     """One sequence to read and continue.
@@ -52,7 +56,8 @@ class Job:
             and keeps its slot until a growth is the last; the end of the prompt is what its
             ``next`` distribution and its state are about.
         tokens_per_event: gather so many sampled tokens before an event; what is left comes with
-            the end. More than 1 saves work wherever nobody reads along.
+            the end. More than 1 saves work wherever nobody reads along: then the start and the
+            scores of a short prompt, too, come only with what follows them.
         deadline: ``time.monotonic()`` seconds after which the job fails with ``request_timeout``.
         queue_deadline: the same for waiting: ``queue_timeout`` unless started by then.
         client: whom admission is to be fair to (any opaque string).

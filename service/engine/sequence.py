@@ -14,7 +14,7 @@ import numpy as np
 from model.config import ModelConfig
 from model.sampling import TokenCounts
 from model.state import IntArray
-from service.engine.request import Job
+from service.engine.request import Job, Started
 from service.engine.scores import TokenRow
 
 #: A job as the engine knows it: who submitted it, and what they call it.
@@ -30,6 +30,7 @@ class Sequence:
         next_token: what the next step feeds; None if the logits follow from the state as it is.
         start: index of the prompt token the reading starts at: behind the last end token.
         origin: what the state cache knows the start of the reading by.
+        unsent_start: that it has started, if no event has told of it yet.
         unsent_token_ids: sampled tokens no event has told of yet.
         unsent_scores: the same for scores, of prompt tokens or of sampled ones.
         num_scores_sent: prompt tokens whose scores have been sent.
@@ -53,6 +54,7 @@ class Sequence:
         self.next_token: int | None = None
         self.num_sampled = 0
         self.counts = self._new_counts(config.vocab_size)
+        self.unsent_start: Started | None = None
         self.unsent_token_ids: list[int] = []
         self.unsent_scores: list[TokenRow] = []
         self.cached_tokens = 0
