@@ -6,7 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from flask import Blueprint, Response
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -40,7 +45,7 @@ class EngineCollector(Collector):
         self._models = list(models)
 
     def collect(self) -> Iterator[Metric]:
-        """The gauges, and the histogram of batch sizes."""
+        """The gauges, what the engines count, and the histogram of batch sizes."""
         statuses = [status for model in self._models for status in model.engines.status()]
         yield GaugeMetricFamily(
             "foretoken_requests_running",
@@ -58,6 +63,21 @@ class EngineCollector(Collector):
         for model in self._models:
             info.add_metric((model.id, model.version), 1)
         yield info
+        yield CounterMetricFamily(
+            "foretoken_state_cache_lookups",
+            "Sequences begun, each of which looks for a state to begin from",
+            sum(status.cache_lookups_total for status in statuses),
+        )
+        yield CounterMetricFamily(
+            "foretoken_state_cache_hits",
+            "Sequences for which the state after a beginning of the prompt was kept",
+            sum(status.cache_hits_total for status in statuses),
+        )
+        yield CounterMetricFamily(
+            "foretoken_cached_prompt_tokens",
+            "Tokens of prompts that were not read again",
+            sum(status.cached_tokens_total for status in statuses),
+        )
         yield _batch_sizes(statuses)
 
 

@@ -15,6 +15,9 @@ COUNTERS = {
     "foretoken_prompt_tokens": (),
     "foretoken_generation_tokens": (),
     "foretoken_model_reloads": ("result",),
+    "foretoken_state_cache_lookups": (),
+    "foretoken_state_cache_hits": (),
+    "foretoken_cached_prompt_tokens": (),
 }
 GAUGES = {
     "foretoken_requests_running": (),
@@ -102,6 +105,21 @@ def test_cancelled_requests_and_gauges(two_workers, stream):
         lambda: value(two_workers, "foretoken_requests_cancelled_total") == before + 1,
         "the cancelled request is counted",
     )
+
+
+def test_prompts_begun_from_a_kept_state_are_counted(two_workers):
+    body = {"prompt": "a prompt that is sent twice", "max_tokens": 1}
+
+    def counted():
+        names = ("state_cache_lookups", "state_cache_hits", "cached_prompt_tokens")
+        return [value(two_workers, f"foretoken_{name}_total") for name in names]
+
+    before = counted()
+    for _ in range(2):
+        answer = requests.post(two_workers.url + "/v1/completions", json=body, timeout=60).json()
+    num_tokens = answer["usage"]["prompt_tokens"]
+    expected = [before[0] + 2, before[1] + 1, before[2] + num_tokens]
+    wait_until(lambda: counted() == expected, f"{before} becomes {expected}, not {counted()}")
 
 
 def test_names_kinds_and_labels(two_workers):
