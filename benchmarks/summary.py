@@ -84,6 +84,8 @@ def read_models(folder: Path = RESULTS) -> list[Model]:
     titles: dict[str, str] = {}
     for file in sorted(folder.glob("*.json"), key=lambda file: (len(file.name), file.name)):
         record = json.loads(file.read_text("utf-8"))
+        if "model" not in record or "results" not in record:
+            continue  # of a benchmark that measures no model
         name = record["model"]["name"]
         titles[name] = _title(name, record["model"]["config"])
         for result in record["results"]:

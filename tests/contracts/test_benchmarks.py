@@ -1,5 +1,6 @@
 """The benchmarks start: every one can be imported, and the help names what there is to choose."""
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -141,3 +142,34 @@ def test_the_tables_are_those_of_the_results() -> None:
         text = page.read_text("utf-8")
         assert "<!-- table: " in text
         assert summary.render(text, models) == text, f"{page.name} shows other figures"
+
+
+def test_a_table_has_what_was_measured_and_the_longer_measurement_counts(tmp_path: Path) -> None:
+    def record(name: str, *results: Result) -> None:
+        model = {"name": "tiny", "config": {"cell": "gru", "num_layers": 1, "hidden_size": 8}}
+        fields = {"model": model, "results": [result.to_dict() for result in results]}
+        (tmp_path / name).write_text(json.dumps(fields), "utf-8")
+
+    def figure(benchmark: str, case: str, metric: str, value: float) -> Result:
+        return Result(benchmark=benchmark, case=case, metric=metric, values=(value,))
+
+    record("tiny.json", figure("open loop", "arrivals at 50 %", "tokens/s", 1.5))
+    record(
+        "tiny-long.json",
+        figure("open loop", "arrivals at 50 %", "tokens/s", 2512.4),
+        figure("processes: 32 clients", "1 engine", "tokens/s", 7.125),
+        figure("processes: memory of all", "1 engine", "MB", 150.0),
+    )
+    (tmp_path / "else.json").write_text('{"benchmark": "something else"}', "utf-8")
+    page = "".join(
+        f"<!-- table: {name} -->\nold\n<!-- end of table -->\n"
+        for name in ("open loop", "processes", "engine")
+    )
+    rows = summary.render(page, summary.read_models(tmp_path)).splitlines()
+    assert rows[1:4] == ["| tiny | tokens/s |", "|---|---:|", "| arrivals at 50 % | 2,512 |"]
+    assert rows[6:9] == [
+        "| tiny | 32 clients, tokens/s | memory, MB |",
+        "|---|---:|---:|",
+        "| 1 engine | 7.12 | 150 |",
+    ]
+    assert rows[11] == "Not measured."
