@@ -64,6 +64,7 @@ class Outcome:
         num_given_up: unanswered requests whose connection was closed in the end.
         latencies: seconds of each request that was answered.
         ended_at: when each of those answers was complete, in seconds since the start.
+        ended_tokens: how many tokens each of them had.
         first_tokens: seconds to the first event with text of each streamed answer.
         gaps: seconds between one event with text and the next; 0 if they arrived together.
         refusals: seconds to each 503 with ``Retry-After``.
@@ -76,6 +77,7 @@ class Outcome:
     num_given_up: int = 0
     latencies: list[float] = field(default_factory=list)
     ended_at: list[float] = field(default_factory=list)
+    ended_tokens: list[int] = field(default_factory=list)
     first_tokens: list[float] = field(default_factory=list)
     gaps: list[float] = field(default_factory=list)
     refusals: list[float] = field(default_factory=list)
@@ -122,6 +124,7 @@ class _Notes:
             outcome.num_tokens += answer.num_tokens
             outcome.latencies.append(now - since)
             outcome.ended_at.append(now - self.start)
+            outcome.ended_tokens.append(answer.num_tokens)
             times = answer.text_times
             outcome.first_tokens += [time - since for time in times[:1]]
             outcome.gaps += [after - before for before, after in pairwise(times)]

@@ -2,9 +2,10 @@
 
     python -m benchmarks.overload --out benchmarks/results
 
-Requests arrive at random at ten times the rate that a closed loop of 64 clients gets. Meanwhile
-somebody else asks for ``/health``. In the end every client hangs up, and the time until nothing
-runs or waits any more, and until a new request is answered, is the recovery.
+Requests arrive at random at ten times the rate that a closed loop of 64 clients gets; answers are
+of 64 to 192 tokens, so that they do not all end at the same time. Meanwhile somebody else asks for
+``/health``. In the end every client hangs up, and the time until nothing runs or waits any more,
+and until a new request is answered, is the recovery.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import random
+import statistics
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,8 +23,7 @@ from dataclasses import dataclass, field, replace
 
 from benchmarks import http_load
 from benchmarks.command import run_part, subject_parser
-from benchmarks.http_load import closed_load
-from benchmarks.load_client import OpenLoad, Outcome, put_load
+from benchmarks.load_client import ClosedLoad, OpenLoad, Outcome, put_load
 from benchmarks.open_loop import poisson_times
 from benchmarks.prompts import Prompts
 from benchmarks.record import Result, percentile
@@ -33,7 +35,10 @@ SECONDS = 6.0
 #: Until the queue is full and the rate is that of a server at its limit.
 SETTLING_SECONDS = 1.5
 
-_FULL = http_load.completions("64 clients", 64, 4, http_load.COMPLETION)
+_NUM_CLIENTS = 64
+_REQUESTS_OF_A_CLIENT = 4
+_PATH = "/v1/completions"
+_TOKENS = (64, 192)
 _WATCH_SECONDS = 0.05
 _PATIENCE_SECONDS = 60.0
 
@@ -55,16 +60,15 @@ class _Watch:
 
 def measure(subject: Subject, service: RunningService, seconds: float = SECONDS) -> list[Result]:
     """Throughput, refusals, ``/health``, memory and recovery under ten times the load."""
-    prompts = Prompts(subject)
-    full = [put_load(closed_load(_FULL, prompts, service.port)) for _ in range(3)]
+    bodies = _Bodies(subject)
+    full = [put_load(_closed_load(service, bodies)) for _ in range(3)]
     capacity = sorted(outcome.num_tokens / outcome.wall_seconds for outcome in full)[1]
-    tokens = int(_FULL.body["max_tokens"])
     before = _megabytes(service)
-    times = poisson_times(TIMES_CAPACITY * capacity / tokens, seconds, seed=0)
+    times = poisson_times(TIMES_CAPACITY * capacity / statistics.mean(_TOKENS), seconds, seed=0)
     load = OpenLoad(
         port=service.port,
-        path=_FULL.path,
-        bodies=[prompts.body(_FULL.prompt_tokens, _FULL.body) for _ in times],
+        path=_PATH,
+        bodies=[bodies.next() for _ in times],
         times=times,
         hang_up_at=seconds,
     )
@@ -74,7 +78,8 @@ def measure(subject: Subject, service: RunningService, seconds: float = SECONDS)
         outcome = loading.result()
     idle, answered = _recover(service)
     window = outcome.wall_seconds - SETTLING_SECONDS
-    kept = tokens * sum(at > SETTLING_SECONDS for at in outcome.ended_at) / window
+    ended = zip(outcome.ended_at, outcome.ended_tokens, strict=True)
+    kept = sum(tokens for at, tokens in ended if at > SETTLING_SECONDS) / window
     return [
         _result("before", "tokens/s", capacity),
         _result("arrivals", "requests/s", len(times) / seconds),
@@ -88,6 +93,26 @@ def measure(subject: Subject, service: RunningService, seconds: float = SECONDS)
         _result("until nothing runs or waits", "seconds", idle),
         _result("until a new request is answered", "seconds", answered),
     ]
+
+
+class _Bodies:
+    """Requests for answers of different lengths."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._prompts = Prompts(subject)
+        self._random = random.Random(0)
+
+    def next(self) -> str:
+        """One of them, unlike those before."""
+        fields = {**http_load.COMPLETION, "max_tokens": self._random.randint(*_TOKENS)}
+        return self._prompts.body(20, fields)
+
+
+def _closed_load(service: RunningService, bodies: _Bodies) -> ClosedLoad:
+    clients = [[bodies.next() for _ in range(_REQUESTS_OF_A_CLIENT)] for _ in range(_NUM_CLIENTS)]
+    return ClosedLoad(
+        port=service.port, path=_PATH, bodies=clients, seconds=http_load.SECONDS_PER_RUN
+    )
 
 
 def _answers(outcome: Outcome) -> list[Result]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -204,7 +205,7 @@ def _matrices(
 
 
 def _shown(result: Mapping[str, Any] | None) -> str:
-    if result is None:
+    if result is None or math.isnan(result["median"]):
         return ""
     median, share = float(result["median"]), result["share"]
     text = f"{median:,.0f}" if abs(median) >= 100 or median == int(median) else f"{median:.3g}"
