@@ -29,7 +29,10 @@ def render_model_card(
         f"# {manifest.name}\n\nA recurrent language model made with Foretoken.\n",
         "## Model\n\n" + _list(facts),
         "## Intended use and limits\n\n" + _INTENDED_USE,
-        "## Text it learnt from\n\n" + _list(corpus) + _titles(manifest.provenance.source_titles),
+        "## Text it learnt from\n\n"
+        + _list(corpus)
+        + _note(manifest)
+        + _titles(manifest.provenance.source_titles),
         "## Scores on held-out text\n\n" + _scores(manifest),
         "## How it was made\n\n" + _list(_making(manifest)),
         "The curves and samples are in `report.html`; `SHA256SUMS` lists every file's digest.\n",
@@ -39,6 +42,12 @@ def render_model_card(
 
 def _list(values: Mapping[str, object]) -> str:
     return "".join(f"- {label}: {value}\n" for label, value in values.items())
+
+
+def _note(manifest: BundleManifest) -> str:
+    """What the maker of the model had to say of its texts."""
+    note = manifest.provenance.settings.get("card_note")
+    return f"\n{note}\n" if note else ""
 
 
 def _titles(titles: tuple[str, ...]) -> str:

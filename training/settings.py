@@ -207,6 +207,11 @@ class Settings(BaseModel):
         "empty: it begins a text of its own",
         max_length=256,
     )
+    card_note: str | None = Field(
+        None,
+        description="what readers of the model card should know of the texts, in Markdown",
+        max_length=4000,
+    )
     runs: Path = Field(Path("runs"), description="folder of training runs")
     bundles: Path = Field(Path("bundles"), description="folder of published bundles")
 

@@ -38,3 +38,14 @@ def test_a_bundle_without_titles_or_machine_has_a_card_too(finished):
     card = render_model_card(manifest.model_copy(update={"provenance": made}), facts={}, corpus={})
     assert "Sources:" not in card
     assert "machine" not in card
+
+
+def test_the_makers_note_stands_in_the_card(finished):
+    manifest = load_bundle(finished.run.export).manifest
+    note = "A tenth of it is *generated*."
+    made = manifest.provenance.model_copy(
+        update={"settings": {**manifest.provenance.settings, "card_note": note}}
+    )
+    card = render_model_card(manifest.model_copy(update={"provenance": made}), facts={}, corpus={})
+    assert card.index("## Text it learnt from") < card.index(note) < card.index("Sources:")
+    assert note not in render_model_card(manifest, facts={}, corpus={})
