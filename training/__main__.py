@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from model.bundle.publish import rollback
-from model.errors import ForetokenError
+from model.errors import ConfigurationError, ForetokenError
 from training.fetch.command import fetch_command
 from training.language_sentences.documents import write_documents
 from training.processor_cores import use_cores
@@ -85,7 +85,13 @@ def _add_stage(name: str, help_text: str, method: str) -> None:
         use_cores()
         with quiet_start():
             # TensorFlow takes seconds to load: only once the settings are known to be sound.
-            from training.pipeline import Pipeline  # noqa: PLC0415
+            try:
+                from training.pipeline import Pipeline  # noqa: PLC0415
+            except ModuleNotFoundError as error:
+                raise ConfigurationError(
+                    f"training needs {error.name}, which is not installed here; "
+                    "in Foretoken's folder: pip install '.[train]'"
+                ) from error
         getattr(Pipeline(run, settings, click.echo), method)()
 
 

@@ -232,8 +232,10 @@ class Pipeline:
             )
         version, is_new = publish_run(self._run, self._settings.bundles)
         place = self._settings.bundles / self._run.name
-        state = "published" if is_new else "published before:"
-        self._say(f"{state} {place} version {version}")
+        if is_new:
+            self._say(f"published {place} version {version}")
+        else:
+            self._say(f"published before: {place} version {version}; --restart trains another")
 
     @cached_property
     def _prepared(self) -> PreparedCorpus:

@@ -1,5 +1,10 @@
 """The command line: flags, variables, errors of one line, exit codes."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
@@ -85,3 +90,19 @@ def test_rollback_serves_the_version_before_or_the_one_named(invoke, finished, t
     assert read_current(tmp_path / "bundles" / "tales") == 2
     assert "version 3" in invoke("rollback", "tales", "3").output
     assert "has no version 7" in one_error(invoke("rollback", "tales", "7"))
+
+
+def test_where_only_the_serving_part_is_installed_the_rest_is_named(tmp_path):
+    program = (
+        "import runpy, sys; sys.modules['tensorflow'] = None; "
+        "runpy.run_module('training', run_name='__main__')"
+    )
+    command = [sys.executable, "-c", program, "run", "--name", "x", "--corpus", str(tmp_path)]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=env, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: training needs tensorflow, which is not installed here")
+    assert "pip install '.[train]'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
