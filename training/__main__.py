@@ -88,8 +88,9 @@ def _add_stage(name: str, help_text: str, method: str) -> None:
             try:
                 from training.pipeline import Pipeline  # noqa: PLC0415
             except ModuleNotFoundError as error:
+                package = (error.name or "more packages").partition(".")[0]
                 raise ConfigurationError(
-                    f"training needs {error.name}, which is not installed here; "
+                    f"training needs {package}, which is not installed here; "
                     "in Foretoken's folder: pip install '.[train]'"
                 ) from error
         getattr(Pipeline(run, settings, click.echo), method)()
