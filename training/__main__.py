@@ -6,6 +6,8 @@ python -m training run --corpus PATH --name MINE --from bundles/travel --minutes
 python -m training rollback NAME [VERSION]
 python -m training fetch --to books --list training/lists/travel.txt
 python -m training sentences --out FILE.jsonl --count 60000
+python -m training report NAME OTHER --output comparison.html
+python -m training remember --corpus PATH --output memory
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from training.processor_cores import use_cores
 from training.quiet_start import quiet_start
 from training.run_directory import RunDirectory
 from training.run_settings import resolve_settings
-from training.settings import Settings, flag, given_settings
+from training.settings import REMEMBER_DEFAULTS, Settings, flag, given_settings
 
 STAGES = {
     "run": ("All stages: prepare, train, evaluate, export, publish.", "run_all"),
@@ -63,21 +65,30 @@ def main(verbose: bool) -> None:
     )
 
 
-def _setting_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds one option per setting. Values stay text: ``training.settings`` reads them."""
-    for key, setting in reversed(Settings.model_fields.items()):
-        default = "" if setting.default is None else f" [{setting.default}]"
-        command = click.option(
-            flag(key), key, metavar="VALUE", help=f"{setting.description}{default}"
-        )(command)
-    return command
+def _setting_options(
+    keys: Iterable[str], defaults: Mapping[str, str]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Adds one option for each of ``keys``. Values stay text: ``training.settings`` reads them."""
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        for key in reversed([*keys]):
+            setting = Settings.model_fields[key]
+            description = setting.description or ""
+            if key in defaults:
+                description = f"{description.partition(' [')[0]} [{defaults[key]}]"
+            elif setting.default is not None:
+                description += f" [{setting.default}]"
+            command = click.option(flag(key), key, metavar="VALUE", help=description)(command)
+        return command
+
+    return add
 
 
 def _add_stage(name: str, help_text: str, method: str) -> None:
     @main.command(name, help=help_text)
     @click.option("--name", required=True, help="name of the run, and of the bundle it becomes")
     @click.option("--restart", is_flag=True, help="discard what this run has trained so far")
-    @_setting_options
+    @_setting_options(Settings.model_fields, {})
     def stage(name: str, restart: bool, **flags: str | None) -> None:
         given = given_settings(flags, os.environ)
         run = RunDirectory.of(given.over({}).runs, name)
@@ -130,6 +141,56 @@ def sentences_command(path: Path, count: int, seed: int, prose: Path | None) -> 
     """
     size = write_documents(path, count, seed, prose)
     click.echo(f"{path}: {count:,} passages, {size / 1e6:.1f} MB")
+
+
+@main.command("report")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--output", type=Path, default="comparison.html", help="the page  [comparison.html]")
+@click.option("--runs", metavar="FOLDER", help="folder of training runs  [runs]")
+@click.option("--bundles", metavar="FOLDER", help="folder of published bundles  [bundles]")
+def report_command(
+    names: tuple[str, ...], output: Path, runs: str | None, bundles: str | None
+) -> None:
+    """Compare runs and published bundles (NAME or NAME/VERSION) on one HTML page."""
+    folders = given_settings({"runs": runs, "bundles": bundles}, os.environ).over({})
+    with quiet_start():
+        from training.find_run import find_run  # noqa: PLC0415
+        from training.pages.comparison import render_comparison  # noqa: PLC0415
+        from training.pages.page import write_page  # noqa: PLC0415
+    records = [find_run(name, folders.runs, folders.bundles) for name in dict.fromkeys(names)]
+    write_page(output, render_comparison(records))
+    click.echo(f"wrote {output}")
+
+
+@main.command("remember")
+@click.option("--output", type=Path, default="memory", help="folder of all results  [memory]")
+@click.option("--restart", is_flag=True, help="discard what was trained on the text so far")
+@click.option(
+    "--updates",
+    type=click.IntRange(1),
+    default=600,
+    show_default=True,
+    help="updates of the weights on the recall task",
+)
+@click.option(
+    "--repeats",
+    type=click.IntRange(1, 100),
+    default=3,
+    show_default=True,
+    help="trainings of each cell on the recall task",
+)
+@_setting_options(
+    ("corpus", "field", "column", "test_share", *REMEMBER_DEFAULTS, "seed"), REMEMBER_DEFAULTS
+)
+def remember_command(
+    output: Path, restart: bool, updates: int, repeats: int, **flags: str | None
+) -> None:
+    """See how SimpleRNN, GRU and LSTM remember, trained alike on a text and on a recall task."""
+    given = given_settings(flags, os.environ)
+    with quiet_start():
+        from training.remember import remember  # noqa: PLC0415
+    remember(output, given, click.echo, num_updates=updates, num_repeats=repeats, restart=restart)
+    click.echo(f"wrote {output / 'memory.html'}")
 
 
 if __name__ == "__main__":

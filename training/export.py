@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from model.bundle.manifest import (
     BundleManifest,
@@ -25,10 +25,12 @@ from model.network.weights_file import write_weights
 from model.runtime import network_file
 from model.runtime.litert_runtime import LiteRTRuntime
 from model.state import FloatArray
+from model.tokenizers.kinds import TokenizerKind
 from model.tokenizers.tokenizer import Tokenizer
 from training.model_card import render_model_card
-from training.report import Sample, render_report
+from training.pages.report import render_report
 from training.run_directory import RunDirectory
+from training.run_record import RunRecord
 
 SELF_CHECK_TOKENS = 16
 
@@ -44,8 +46,7 @@ def export_run(
     corpus: Mapping[str, object],
     check_token_ids: Sequence[int],
     example_prompt: str,
-    log: Sequence[Mapping[str, Any]],
-    samples: Sequence[Sample],
+    record: RunRecord,
 ) -> None:
     """Writes ``export/``, replacing what was there, whole or not at all.
 
@@ -59,8 +60,7 @@ def export_run(
         corpus: the corpus in a few lines, label to value.
         check_token_ids: tokens whose first are the self-check's prompt.
         example_prompt: of the manifest.
-        log: records of training.
-        samples: texts the network wrote.
+        record: of the run, for the report; facts and origin are filled in here.
 
     Raises:
         TrainingError: the disk refuses.
@@ -83,15 +83,8 @@ def export_run(
             example_prompt=example_prompt,
         )
         facts = model_facts(manifest)
-        report = render_report(
-            name=run.name,
-            facts=facts,
-            scores=scores,
-            log=log,
-            samples=samples,
-            settings=provenance.settings,
-            provenance={**corpus, **_origin(provenance)},
-        )
+        origin = {**corpus, **origin_facts(provenance)}
+        report = render_report(replace(record, facts=facts, provenance=origin))
         (incoming / "report.html").write_text(report, encoding="utf-8")
         card = render_model_card(manifest, facts=facts, corpus=corpus)
         (incoming / "README.md").write_text(card, encoding="utf-8")
@@ -105,13 +98,30 @@ def export_run(
 
 def model_facts(manifest: BundleManifest) -> dict[str, object]:
     """The model in a few lines, label to value."""
-    config = manifest.config
+    return {
+        **network_facts(manifest.config, manifest.tokenizer.kind),
+        "size as served": f"{manifest.network.bytes / 1e6:.1f} MB",
+    }
+
+
+def network_facts(config: ModelConfig, tokenizer_kind: TokenizerKind) -> dict[str, object]:
+    """The network in a few lines, label to value."""
     return {
         "network": f"{config.cell}, {config.num_layers} x {config.hidden_size}",
         "embedding": f"{config.embedding_size}{', tied' if config.tie_embeddings else ''}",
         "weights": f"{config.num_weights():,}",
-        "tokens": f"{manifest.tokenizer.kind}, {config.vocab_size:,} ids",
-        "size as served": f"{manifest.network.bytes / 1e6:.1f} MB",
+        "tokens": f"{tokenizer_kind}, {config.vocab_size:,} ids",
+    }
+
+
+def origin_facts(provenance: Provenance) -> dict[str, object]:
+    """Where a bundle comes from in a few lines, label to value."""
+    return {
+        "corpus digest": provenance.corpus_digest,
+        "seed": provenance.seed,
+        "code version": provenance.code_version,
+        "machine": provenance.machine,
+        "minutes of training": provenance.minutes,
     }
 
 
@@ -143,16 +153,6 @@ def _manifest(
         ),
         example_prompt=example_prompt,
     )
-
-
-def _origin(provenance: Provenance) -> dict[str, object]:
-    return {
-        "corpus digest": provenance.corpus_digest,
-        "seed": provenance.seed,
-        "code version": provenance.code_version,
-        "machine": provenance.machine,
-        "minutes of training": provenance.minutes,
-    }
 
 
 def _signatures() -> tuple[str, ...]:

@@ -29,13 +29,16 @@ from model.state import FloatArray, IntArray
 from training.token_file import TokenArray
 
 MAX_STEPS = 200
-MAX_POSITIONS = 256
+MAX_POSITIONS = 128
+
+#: So much of the text is looked at; positions are spread over it.
+MAX_TOKENS = 1_000_000
 
 #: Tokens read before the first state that is looked at, so that it is a state as met in use.
 WARM_UP_TOKENS = 64
 
-#: Positions walked back from side by side.
-ROWS_AT_ONCE = 64
+#: Floats of state that are walked back through side by side: bounds the memory.
+STATE_FLOATS_AT_ONCE = 40_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,19 +105,19 @@ def measure_gradient_reach(
         max_steps: the largest k.
         max_positions: evenly spread over the text.
     """
+    token_ids = token_ids[: MAX_TOKENS + 1]
     network = LanguageModel(config)
     network.assign_weights(weights)
     positions, num_steps = _positions(token_ids, end_of_text_id, max_steps, max_positions)
     walk = _Walk(network, num_steps, end_of_text_id)
+    rows_at_once = max(1, STATE_FLOATS_AT_ONCE // config.state_size)
     norms = [
         walk.norms(_rows(token_ids, chunk, num_steps, end_of_text_id), token_ids[chunk + 1])
-        for chunk in np.array_split(positions, -(-len(positions) // ROWS_AT_ONCE))
+        for chunk in np.array_split(positions, -(-len(positions) // rows_at_once))
     ]
     means = np.concatenate(norms, axis=1).mean(axis=1, dtype=np.float64)
     hidden, *cell = (tuple(float(f"{norm:.6g}") for norm in column) for column in means.T)
-    return GradientReach(
-        hidden=hidden, cell=cell[0] if cell else (), num_positions=len(positions)
-    )
+    return GradientReach(hidden=hidden, cell=cell[0] if cell else (), num_positions=len(positions))
 
 
 class _Walk:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from model.bundle.manifest import BundleManifest
-from training.report import score_rows
+from training.pages.report import score_rows
 
 _INTENDED_USE = """\
 Completing text like the text it learnt from, and giving the probabilities of the next token, on a
@@ -35,7 +35,8 @@ def render_model_card(
         + _titles(manifest.provenance.source_titles),
         "## Scores on held-out text\n\n" + _scores(manifest),
         "## How it was made\n\n" + _list(_making(manifest)),
-        "The curves and samples are in `report.html`; `SHA256SUMS` lists every file's digest.\n",
+        "Curves, samples and how far back it remembers are in `report.html`; `SHA256SUMS` lists "
+        "every file's digest.\n",
     ]
     return "\n".join(parts)
 

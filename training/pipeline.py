@@ -15,7 +15,7 @@ from pathlib import Path
 
 from model.bundle.durable_files import replace_file
 from model.bundle.load import Bundle, load_bundle
-from model.bundle.manifest import Scores
+from model.bundle.manifest import Provenance, Scores
 from model.errors import ConfigurationError, TrainingError
 from model.network.export import export_network
 from model.network.weights_file import read_weights
@@ -25,6 +25,7 @@ from model.tokenizers.tokenizer import Tokenizer
 from training.checkpoint import has_checkpoint
 from training.evaluate import held_out_text, network_nats, quality_loss, runtime_nats
 from training.export import export_run
+from training.gradient_reach import measure_gradient_reach
 from training.interruption import stop_on_signals
 from training.log import read_log
 from training.ngram import NgramModel
@@ -37,6 +38,7 @@ from training.progress import training_progress
 from training.provenance import corpus_facts, make_provenance
 from training.publish import publish_run
 from training.run_directory import RunDirectory, read_json, write_json
+from training.run_record import RunRecord
 from training.samples import write_samples
 from training.settings import Settings
 from training.speed import estimate_speed, processor_has_bfloat16
@@ -185,29 +187,48 @@ class Pipeline:
         if self._is_exported():
             self._say("exported before, from the same evaluation: nothing to do")
             return
-        config = self._plan().config
-        tokenizer = self._tokenizer
-        start = [tokenizer.end_of_text_id]
+        provenance = make_provenance(self._prepared, self._settings, meta["seconds"])
+        start = [self._tokenizer.end_of_text_id]
         export_run(
             self._run,
-            config=config,
+            config=self._plan().config,
             weights=weights,
             network=self._run.network,
             scores=scores,
-            provenance=make_provenance(self._prepared, self._settings, meta["seconds"]),
+            provenance=provenance,
             corpus=corpus_facts(self._prepared),
-            check_token_ids=start + tokenizer.encode(_CHECK_TEXT),
             example_prompt=self._settings.example_prompt,
-            log=read_log(self._run.log),
-            samples=write_samples(
-                LiteRTRuntime(self._run.network, config),
-                tokenizer,
-                start,
-                self._settings.seed,
-            ),
+            check_token_ids=start + self._tokenizer.encode(_CHECK_TEXT),
+            record=self._record(weights, scores, provenance),
         )
         write_json(self._run.exported, self._export_inputs())
         self._say(f"exported to {self._run.export}")
+
+    def _record(
+        self, weights: Mapping[str, FloatArray], scores: Scores, provenance: Provenance
+    ) -> RunRecord:
+        """What the report shows; the samples and the gradient reach are made for it here."""
+        plan = self._plan()
+        test_ids, end_of_text_id = self._token_ids("test"), self._tokenizer.end_of_text_id
+        self._say("measuring the gradient reach, writing samples")
+        return RunRecord(
+            name=self._run.name,
+            status="finished",
+            settings=provenance.settings,
+            # Where the bundle that was fine-tuned lay on this machine tells nobody anything.
+            plan={**plan.to_dict(), "initial_weights": None},
+            scores=scores,
+            log=read_log(self._run.log),
+            train_tokens=self._prepared.splits["train"].num_tokens,
+            bytes_per_token=scores.float32.num_bytes / scores.float32.num_tokens,
+            samples=write_samples(
+                LiteRTRuntime(self._run.network, plan.config),
+                self._tokenizer,
+                [end_of_text_id],
+                self._settings.seed,
+            ),
+            gradient_reach=measure_gradient_reach(plan.config, weights, test_ids, end_of_text_id),
+        )
 
     def publish(self) -> None:
         """The exported bundle into the folder of bundles, as the version served.

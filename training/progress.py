@@ -62,30 +62,40 @@ def clock_time(seconds: float) -> str:
 @contextmanager
 def training_progress(stream: TextIO) -> Iterator[Show]:
     """A function that shows a status on ``stream``, as suits it, while the context lasts."""
+    with shown_progress(stream, "train") as show:
+        yield lambda status: show(status.share, status.line())
+
+
+@contextmanager
+def shown_progress(stream: TextIO, label: str) -> Iterator[Callable[[float, str], None]]:
+    """A function that shows a share done, 0 to 1, and a line of text on ``stream``.
+
+    A terminal gets one live line under ``label``; anything else a line now and then.
+    """
     if stream.isatty():
         console = Console(file=stream)
         columns = (
-            TextColumn("train"),
+            TextColumn(label),
             BarColumn(bar_width=24),
             TextColumn("{task.percentage:3.0f} %"),
             TextColumn("{task.fields[line]}"),
         )
         with Progress(*columns, console=console) as bar:
-            task = bar.add_task("train", total=1.0, line="")
-            yield lambda status: bar.update(task, completed=status.share, line=status.line())
+            task = bar.add_task(label, total=1.0, line="")
+            yield lambda share, line: bar.update(task, completed=share, line=line)
     else:
-        yield _plain_lines(stream)
+        yield _plain_lines(stream, label)
 
 
-def _plain_lines(stream: TextIO) -> Show:
+def _plain_lines(stream: TextIO, label: str) -> Callable[[float, str], None]:
     last = -PLAIN_SECONDS
 
-    def show(status: TrainingStatus) -> None:
+    def show(share: float, line: str) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last >= PLAIN_SECONDS or status.share >= 1.0:
+        if now - last >= PLAIN_SECONDS or share >= 1.0:
             last = now
-            stream.write(f"train {status.share:4.0%} · {status.line()}\n")
+            stream.write(f"{label} {share:4.0%} · {line}\n")
             stream.flush()
 
     return show

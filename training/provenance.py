@@ -6,6 +6,7 @@ import os
 import platform
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from model.bundle.manifest import Provenance
 from training.prepared_corpus import PreparedCorpus
@@ -14,21 +15,25 @@ from training.settings import Settings
 
 def make_provenance(prepared: PreparedCorpus, settings: Settings, seconds: float) -> Provenance:
     """The provenance of a bundle trained for ``seconds``."""
-    values = settings.model_dump(mode="json")
-    for key in values:
-        path = getattr(settings, key)
-        if isinstance(path, Path):
-            # Where things lay on one machine tells nobody anything.
-            values[key] = path.name
     return Provenance(
         corpus_digest=prepared.digest,
         source_titles=tuple(file.name for file in prepared.files),
         seed=settings.seed,
-        settings=values,
+        settings=shareable_settings(settings),
         code_version=code_version(),
         minutes=seconds / 60.0,
         machine=machine_description(),
     )
+
+
+def shareable_settings(settings: Settings) -> dict[str, Any]:
+    """The settings, JSON-ready, with the name of each file or folder in place of its path.
+
+    Where things lay on one machine tells nobody anything.
+    """
+    values = settings.model_dump(mode="json")
+    paths = {key: getattr(settings, key) for key in values}
+    return values | {key: path.name for key, path in paths.items() if isinstance(path, Path)}
 
 
 def corpus_facts(prepared: PreparedCorpus) -> dict[str, object]:

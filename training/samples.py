@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from model.runtime.contract import Runtime
 from model.sampling import SamplingParams, SamplingPlan
 from model.tokenizers import Tokenizer
-from training.report import Sample
 
 TEMPERATURES = (0.4, 0.7, 1.0)
 SAMPLE_TOKENS = 160
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A text written by the trained network.
+
+    Attributes:
+        prompt: what it had to go on from.
+        temperature: of the sampling.
+        text: what it wrote.
+    """
+
+    prompt: str
+    temperature: float
+    text: str
 
 
 def write_samples(

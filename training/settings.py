@@ -222,6 +222,18 @@ class Settings(BaseModel):
         return self
 
 
+#: By what ``remember`` trains each cell on the text where nothing else is given, as text.
+REMEMBER_DEFAULTS: Mapping[str, str] = {
+    "tokenizer": "char",
+    "steps": "600",
+    "hidden_size": "128",
+    "batch_size": "32",
+    "window": "100",
+    "dropout": "0",
+    "evaluation_tokens": "50000",
+}
+
+
 @dataclass(frozen=True)
 class GivenSettings:
     """What was set on purpose, as text.

@@ -16,7 +16,12 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 #: Imported under a name of its own, but part of what another distribution offers.
-COMES_WITH = {"pydantic-core": "pydantic", "werkzeug": "flask", "packaging": "pytest"}
+COMES_WITH = {
+    "markupsafe": "jinja2",
+    "packaging": "pytest",
+    "pydantic-core": "pydantic",
+    "werkzeug": "flask",
+}
 
 #: Imported not by us but by a library, when a setting asks for it.
 USED_BY_LIBRARIES = {"redis": "limits"}

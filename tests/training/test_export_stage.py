@@ -12,6 +12,7 @@ from model.network.weights_file import read_weights
 from model.runtime.litert_runtime import LiteRTRuntime
 from training.export import export_run, model_facts
 from training.run_directory import RunDirectory
+from training.run_record import RunRecord, embedded_record
 from training.train import trained_weights
 
 
@@ -76,8 +77,7 @@ def exported(finished, run, **changes):
         "corpus": {},
         "check_token_ids": [0, 5, 6],
         "example_prompt": "",
-        "log": [],
-        "samples": [],
+        "record": RunRecord(name="tales", status="finished"),
     }
     export_run(run, **{**values, **changes})
 
@@ -96,3 +96,13 @@ def test_an_export_that_fails_leaves_the_last_one(finished, tmp_path):
     assert load_bundle(run.export).digest == digest
     exported(finished, run, check_token_ids=[0, 7])
     assert load_bundle(run.export).digest != digest
+
+
+def test_the_report_carries_the_run_with_its_reach(finished):
+    run = embedded_record(finished.run.export / "report.html")
+    assert run.scores == load_bundle(finished.run.export).manifest.scores
+    assert len(run.gradient_reach.hidden) == len(run.gradient_reach.cell) > 1
+    assert len(run.samples) == 3
+    assert run.points("validation_loss")
+    text = (finished.run.export / "report.html").read_text()
+    assert str(finished.bundles.parent) not in text

@@ -1,0 +1,1 @@
+"""Pages about training for people to read: self-contained HTML with pictures as SVG."""
