@@ -115,7 +115,7 @@ def measure_gradient_reach(
         walk.norms(_rows(token_ids, chunk, num_steps, end_of_text_id), token_ids[chunk + 1])
         for chunk in np.array_split(positions, -(-len(positions) // rows_at_once))
     ]
-    means = np.concatenate(norms, axis=1).mean(axis=1, dtype=np.float64)
+    means = np.concatenate(norms, axis=1).mean(axis=1)
     hidden, *cell = (tuple(float(f"{norm:.6g}") for norm in column) for column in means.T)
     return GradientReach(hidden=hidden, cell=cell[0] if cell else (), num_positions=len(positions))
 
@@ -129,7 +129,7 @@ class _Walk:
         self._end_of_text_id = end_of_text_id
         self._read = tf.function(self._read_graph, reduce_retracing=True)
 
-    def norms(self, rows: IntArray, targets: TokenArray) -> FloatArray:
+    def norms(self, rows: IntArray, targets: TokenArray) -> NDArray[np.float64]:
         """Gradient norms [steps + 1, rows, state tensors], by steps back.
 
         Args:
@@ -146,7 +146,9 @@ class _Walk:
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
                 targets.astype(np.int32), self._logits(states[-1])
             )
-        gradients = np.stack([part.numpy() for part in tape.gradient(losses, states)][::-1])
+        parts = tape.gradient(losses, states)[::-1]
+        # Squares of what is left after many steps are too small for float32.
+        gradients = np.stack([part.numpy().astype(np.float64) for part in parts])
         config = self._network.config
         by_tensor = gradients.reshape(
             *gradients.shape[:2],
@@ -154,7 +156,7 @@ class _Walk:
             NUM_STATE_TENSORS[config.cell],
             config.hidden_size,
         )
-        norms: FloatArray = np.sqrt(np.square(by_tensor).sum(axis=(2, 4)))
+        norms: NDArray[np.float64] = np.sqrt(np.square(by_tensor).sum(axis=(2, 4)))
         return norms
 
     def _read_graph(self, token_ids: tf.Tensor, state: tf.Tensor) -> tf.Tensor:

@@ -102,4 +102,5 @@ def _recall_rows(recalls: Sequence[RecallResult]) -> list[tuple[int, list[str]]]
 
 def _recalled(mean: float, bounds: tuple[float, float]) -> str:
     low, high = bounds
-    return f"{mean:.0%}" if high - low < 0.005 else f"{mean:.0%} ({low:.0%} to {high:.0%})"
+    spread = f" ({100 * low:.0f} to {100 * high:.0f})" if high - low >= 0.005 else ""
+    return f"{100 * mean:.0f} %{spread}"
