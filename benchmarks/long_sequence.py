@@ -79,7 +79,7 @@ def _read_at_once(service: RunningService, token_ids: Sequence[int]) -> list[Res
         start = time.perf_counter()
         _complete(service, {"prompt": part})
         seconds.append((time.perf_counter() - start) / len(part))
-        megabytes.append(_megabytes(service))
+        megabytes.append(sum(_megabytes(service).values()))
     case = f"{len(token_ids):,} tokens: prompt at once"
     return [
         _result(case, "us a token, a tenth of it", 1e6 * seconds[0]),
@@ -108,6 +108,10 @@ def _write(service: RunningService, num_tokens: int) -> list[Result]:
     return tenths.results(f"{num_tokens:,} tokens: completion, streamed")
 
 
+#: Bytes so far, time, memory by kind of process.
+_Sample = tuple[int, float, dict[str, float]]
+
+
 class _Tenths:
     """Time and memory at the end of each tenth."""
 
@@ -115,7 +119,7 @@ class _Tenths:
         self._service = service
         self._last = time.perf_counter()
         self._microseconds: list[float] = []
-        self._megabytes: list[float] = []
+        self._megabytes: list[dict[str, float]] = []
 
     def note(self, num_tokens: int) -> None:
         """A tenth of ``num_tokens`` is done."""
@@ -124,7 +128,7 @@ class _Tenths:
         self._megabytes.append(_megabytes(self._service))
         self._last = time.perf_counter()
 
-    def take(self, samples: Sequence[tuple[int, float, float]], num_tokens: int) -> None:
+    def take(self, samples: Sequence[_Sample], num_tokens: int) -> None:
         """Of (bytes so far, time, memory), in order, those nearest behind the end of each tenth."""
         num_bytes = samples[-1][0]
         ends = [samples[0]]
@@ -138,12 +142,15 @@ class _Tenths:
     def results(self, case: str) -> list[Result]:
         """Growth since the first tenth; the last tenth's time of a token beside the first's."""
         first, last = self._microseconds[0], self._microseconds[-1]
+        before, after = self._megabytes[0], self._megabytes[-1]
+        growth = {name: after[name] - before[name] for name in before}
         middle = sorted(self._microseconds)[len(self._microseconds) // 2]
         return [
             _result(case, "us a token, first tenth", first),
             _result(case, "us a token, last tenth", last, of=first),
             _result(case, "us a token, median tenth", middle),
-            _result(case, "MB of growth", self._megabytes[-1] - self._megabytes[0]),
+            _result(case, "MB of growth", sum(growth.values())),
+            *(_result(case, f"MB of growth, {name}", more) for name, more in growth.items()),
         ]
 
 
@@ -174,8 +181,12 @@ def _random_ids(subject: Subject, num_tokens: int) -> list[int]:
     return rng.choices(range(10, subject.config.vocab_size), k=num_tokens)
 
 
-def _megabytes(service: RunningService) -> float:
-    return sum(process.resident_mb for process in memory_of(service))
+def _megabytes(service: RunningService) -> dict[str, float]:
+    """Memory of the service by kind of process."""
+    megabytes: dict[str, float] = {}
+    for process in memory_of(service):
+        megabytes[process.name] = megabytes.get(process.name, 0.0) + process.resident_mb
+    return megabytes
 
 
 @contextmanager
