@@ -23,6 +23,7 @@ import click
 
 from model.bundle.publish import rollback
 from model.errors import ConfigurationError, ForetokenError
+from training.cluster import cluster_of
 from training.fetch.command import fetch_command
 from training.language_sentences.documents import write_documents
 from training.processor_cores import use_cores
@@ -92,7 +93,8 @@ def _add_stage(name: str, help_text: str, method: str) -> None:
     def stage(name: str, restart: bool, **flags: str | None) -> None:
         given = given_settings(flags, os.environ)
         run = RunDirectory.of(given.over({}).runs, name)
-        settings = resolve_settings(run, given, restart=restart)
+        cluster = cluster_of(os.environ)
+        settings = resolve_settings(run, given, restart=restart, is_chief=cluster.is_chief)
         use_cores()
         with quiet_start():
             # TensorFlow takes seconds to load: only once the settings are known to be sound.
@@ -104,7 +106,7 @@ def _add_stage(name: str, help_text: str, method: str) -> None:
                     f"training needs {package}, which is not installed here; "
                     "in Foretoken's folder: pip install '.[train]'"
                 ) from error
-        getattr(Pipeline(run, settings, click.echo), method)()
+        getattr(Pipeline(run, settings, click.echo, cluster), method)()
 
 
 for _name, (_help_text, _method) in STAGES.items():

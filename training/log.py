@@ -54,6 +54,19 @@ class TrainingLog:
         self._writer.close()
 
 
+class SilentLog:
+    """Takes what ``TrainingLog`` takes, and keeps nothing: another process writes."""
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Does nothing."""
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
+Log = TrainingLog | SilentLog
+
+
 def read_log(path: Path) -> list[dict[str, Any]]:
     """The records of ``path``, if there is such a file, in the order of their steps.
 

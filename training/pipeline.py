@@ -16,6 +16,7 @@ from pathlib import Path
 from model.bundle.durable_files import replace_file
 from model.bundle.load import Bundle, load_bundle
 from model.bundle.manifest import Provenance, Scores
+from model.config import ModelConfig
 from model.errors import ConfigurationError, TrainingError
 from model.network.export import export_network
 from model.network.weights_file import read_weights
@@ -23,18 +24,20 @@ from model.runtime.litert_runtime import LiteRTRuntime
 from model.state import FloatArray
 from model.tokenizers.tokenizer import Tokenizer
 from training.checkpoint import has_checkpoint
+from training.cluster import Cluster
+from training.data_parallel import ALONE, ManyWorkers, Workers
 from training.evaluate import held_out_text, network_nats, quality_loss, runtime_nats
 from training.export import export_run
 from training.gradient_reach import measure_gradient_reach
 from training.interruption import stop_on_signals
 from training.log import read_log
 from training.ngram import NgramModel
-from training.plan import Plan
+from training.plan import Dtype, Plan
 from training.planning import make_plan
 from training.prepare import PrepareSettings, prepare
 from training.prepare_progress import prepare_progress
 from training.prepared_corpus import PreparedCorpus
-from training.progress import training_progress
+from training.progress import TrainingStatus, training_progress
 from training.provenance import corpus_facts, make_provenance
 from training.publish import publish_run
 from training.run_directory import RunDirectory, read_json, write_json
@@ -61,15 +64,28 @@ class Pipeline:
         run: its directory.
         settings: its settings.
         say: is told what is done.
+        cluster: the place of this process among those that train together.
     """
 
-    def __init__(self, run: RunDirectory, settings: Settings, say: Say) -> None:
+    def __init__(
+        self, run: RunDirectory, settings: Settings, say: Say, cluster: Cluster | None = None
+    ) -> None:
         self._run = run
         self._settings = settings
         self._say = say
+        self._cluster = cluster or Cluster()
 
     def run_all(self) -> None:
-        """All stages, one after the other."""
+        """All stages, one after the other.
+
+        Raises:
+            ConfigurationError: several processes were to do so together.
+        """
+        if self._cluster.num_workers > 1:
+            raise ConfigurationError(
+                "TF_CONFIG names several workers, who share the stage train alone; start prepare "
+                "once, then train on each, then evaluate, export and publish on the chief's machine"
+            )
         self.prepare()
         self.train()
         self.evaluate()
@@ -119,7 +135,8 @@ class Pipeline:
             ConfigurationError: the settings contradict the bundle to fine-tune.
         """
         started = time.monotonic()
-        plan = self._plan()
+        workers = ManyWorkers(self._cluster) if self._cluster.num_workers > 1 else ALONE
+        plan = self._shared_plan(workers)
         with (
             training_progress(sys.stderr) as show,
             stop_on_signals() as should_stop,
@@ -130,13 +147,17 @@ class Pipeline:
                 train_ids=self._token_ids("train"),
                 validation_ids=self._token_ids("validation"),
                 end_of_text_id=self._tokenizer.end_of_text_id,
-                initial_weights=self._initial_weights(plan),
+                initial_weights=self._initial_weights(plan) if self._cluster.is_chief else None,
                 started=started,
                 checkpoint_seconds=self._settings.checkpoint_seconds,
-                show=show,
+                show=show if self._cluster.is_chief else _show_nothing,
                 should_stop=should_stop,
+                workers=workers,
             )
             trainer.run()
+        if not self._cluster.is_chief:
+            self._say(f"trained as worker {self._cluster.index}; the chief has the result")
+            return
         _, meta = trained_weights(self._run)
         self._say(
             f"trained {meta['step']:,} steps in {meta['seconds'] / 60:.1f} minutes; best "
@@ -280,10 +301,32 @@ class Pipeline:
     def _token_ids(self, split: Split) -> TokenArray:
         return self._prepared.token_file(split).ids()
 
+    def _shared_plan(self, workers: Workers) -> Plan:
+        """The plan of all workers: that of the chief.
+
+        Raises:
+            ConfigurationError: they have not prepared the same corpus.
+        """
+        own = self._plan().to_dict() if self._cluster.is_chief else {}
+        shared = workers.chiefs_values({"plan": own, "corpus": self._corpus_digest()})
+        if shared["corpus"] != self._corpus_digest():
+            raise ConfigurationError(
+                f"{self._run.prepared} was not prepared from the chief's corpus; copy the chief's "
+                "folder here"
+            )
+        return Plan.from_dict(shared["plan"])
+
+    def _corpus_digest(self) -> str:
+        return _digest_of_json([self._prepared.digest, self._prepared.tokenizer_digest])
+
+    def _speed(self, config: ModelConfig, batch_size: int, window: int, dtype: Dtype) -> float:
+        """Tokens per second of all workers together, if they are like this one."""
+        number = self._cluster.num_workers
+        return number * estimate_speed(config, max(1, batch_size // number), window, dtype)
+
     def _plan(self) -> Plan:
         """The run's plan: the one it was started with, or a new one."""
-        prepared = self._prepared
-        corpus = _digest_of_json([prepared.digest, prepared.tokenizer_digest])
+        corpus = self._corpus_digest()
         if self._run.plan.exists():
             saved = read_json(self._run.plan)
             if saved["corpus"] == corpus and has_checkpoint(self._run.checkpoints):
@@ -300,7 +343,7 @@ class Pipeline:
             corpus_tokens=len(self._token_ids("train")),
             base=None if base is None else base.config,
             base_directory=None if base is None else base.directory,
-            measure_speed=estimate_speed,
+            measure_speed=self._speed,
             processor_has_bfloat16=processor_has_bfloat16(),
         )
         write_json(self._run.plan, {"corpus": corpus, "plan": plan.to_dict()})
@@ -344,6 +387,10 @@ class Pipeline:
             replace_file(path, network, path.with_name(f".{path.name}.incoming"))
         except OSError as error:
             raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _show_nothing(status: TrainingStatus) -> None:
+    """The chief shows what all do."""
 
 
 def _digest_of(weights: Mapping[str, FloatArray]) -> str:

@@ -10,10 +10,13 @@ from training.run_directory import RunDirectory, read_json, write_json
 from training.settings import GivenSettings, Settings, flag, stage_of
 
 
-def resolve_settings(run: RunDirectory, given: GivenSettings, *, restart: bool) -> Settings:
+def resolve_settings(
+    run: RunDirectory, given: GivenSettings, *, restart: bool, is_chief: bool = True
+) -> Settings:
     """What is given now over what the run was started with over the defaults; saved with the run.
 
-    With ``restart`` all that was trained so far is discarded (published versions stay).
+    With ``restart`` all that was trained so far is discarded (published versions stay). Of several
+    processes that train together only the chief changes the directory.
 
     Raises:
         ConfigurationError: a value is out of bounds, or contradicts work already done.
@@ -21,6 +24,8 @@ def resolve_settings(run: RunDirectory, given: GivenSettings, *, restart: bool) 
     """
     saved = read_json(run.settings) if run.settings.exists() else {}
     settings = given.over(saved)
+    if not is_chief:
+        return settings
     if restart:
         discard_training(run)
     elif has_checkpoint(run.checkpoints):

@@ -21,7 +21,8 @@ from model.errors import TrainingError
 from model.state import FloatArray, IntArray
 from training.batches import StreamBatches, evaluation_rows
 from training.checkpoint import Checkpoint, newest_checkpoint, write_checkpoint
-from training.log import TrainingLog
+from training.data_parallel import ALONE, Workers
+from training.log import Log, SilentLog, TrainingLog
 from training.optimizer import Schedule
 from training.plan import Plan
 from training.progress import Show, TrainingStatus
@@ -79,6 +80,7 @@ class Trainer:
         checkpoint_seconds: between checkpoints.
         show: is told the status after every step.
         should_stop: asked after every step; once true, a checkpoint is written and training ends.
+        workers: with whom this process trains; the chief alone writes, and keeps the time.
 
     Raises:
         TrainingError: the corpus is too small, checkpoints are damaged, or the disk refuses.
@@ -97,6 +99,7 @@ class Trainer:
         checkpoint_seconds: float,
         show: Show,
         should_stop: Callable[[], bool],
+        workers: Workers = ALONE,
     ) -> None:
         self._plan = plan
         self._run = run
@@ -107,19 +110,21 @@ class Trainer:
             validation_ids, plan.validation_tokens, plan.window
         )
         self._end_of_text_id = end_of_text_id
-        self._initial_weights = initial_weights
-        self._checkpoint_seconds = checkpoint_seconds
+        self._checkpoint_seconds = workers.as_chief(checkpoint_seconds)
         self._show = show
         self._should_stop = should_stop
         self._schedule = Schedule(plan.learning_rate)
-        self._step = TrainingStep(plan)
+        self._workers = workers
+        self._step = TrainingStep(plan, workers)
+        if initial_weights is not None:
+            self._step.start_from(initial_weights)
         self._fresh = self._step.arrays()
         self._best: dict[str, FloatArray] = {}
         self._reserve_seconds = 0.01 * plan.minutes * 60.0
         self._at = _Progress()
         self._resume()
-        self._started = started - self._at.seconds
-        self._last_checkpoint = time.monotonic()
+        self._started = workers.as_chief(started) - self._at.seconds
+        self._last_checkpoint = workers.monotonic()
         self._lately = _Lately()
 
     def run(self) -> None:
@@ -130,13 +135,13 @@ class Trainer:
         """
         if self._at.finished:
             return
-        log = TrainingLog(self._run.log, self._run.events, step=self._at.step)
+        log = self._open_log()
         try:
             if self._at.step == 0:
                 self._save()
             while not self._is_over():
                 self._train_once(log)
-                if self._should_stop():
+                if self._workers.any(self._should_stop()):
                     self._save()
                     raise TrainingError(
                         f"training was stopped at {self._share():.0%} of its budget; start the "
@@ -148,7 +153,12 @@ class Trainer:
         finally:
             log.close()
 
-    def _train_once(self, log: TrainingLog) -> None:
+    def _open_log(self) -> Log:
+        if not self._workers.cluster.is_chief:
+            return SilentLog()
+        return TrainingLog(self._run.log, self._run.events, step=self._at.step)
+
+    def _train_once(self, log: Log) -> None:
         share = self._share()
         learning_rate = self._schedule.at(share) * self._at.learning_rate_scale
         window = self._batches.read(self._at.step)
@@ -165,7 +175,7 @@ class Trainer:
             self._record(log, learning_rate)
         if after * NUM_VALIDATIONS >= self._at.next_validation and after < 1.0:
             self._validate(log)
-        if time.monotonic() - self._last_checkpoint >= self._checkpoint_seconds:
+        if self._workers.monotonic() - self._last_checkpoint >= self._checkpoint_seconds:
             self._save()
 
     def _share(self) -> float:
@@ -176,7 +186,7 @@ class Trainer:
         return min(1.0, self._seconds() / max(budget, 1e-3))
 
     def _seconds(self) -> float:
-        return time.monotonic() - self._started
+        return self._workers.monotonic() - self._started
 
     def _is_over(self) -> bool:
         return self._share() >= 1.0 or self._at.without_gain >= self._plan.patience
@@ -205,7 +215,7 @@ class Trainer:
         self._at.num_restarts, self._at.learning_rate_scale = restarts, scale
         self._lately = _Lately()
 
-    def _record(self, log: TrainingLog, learning_rate: float) -> None:
+    def _record(self, log: Log, learning_rate: float) -> None:
         now = time.monotonic()
         lately, self._lately = self._lately, _Lately(since=now)
         tokens = lately.steps * self._plan.batch_size * self._plan.window
@@ -240,10 +250,12 @@ class Trainer:
         steps = self._plan.steps - self._at.step
         return steps * self._plan.batch_size * self._plan.window / tokens_per_second
 
-    def _validate(self, log: TrainingLog) -> None:
+    def _validate(self, log: Log) -> None:
         """Scores the averaged weights and keeps them where they are the best so far."""
-        started = time.monotonic()
-        loss = self._step.validate(self._validation, self._validation_window, self._end_of_text_id)
+        started = self._workers.monotonic()
+        loss = self._workers.as_chief(
+            self._step.validate(self._validation, self._validation_window, self._end_of_text_id)
+        )
         at = self._at
         at.next_validation = int(self._share() * NUM_VALIDATIONS) + 1
         at.last_validation = loss
@@ -252,27 +264,24 @@ class Trainer:
             at.best_loss, at.best_step, at.without_gain = loss, at.step, 0
             self._best = self._step.averaged_weights()
         log.write({"step": at.step, "seconds": round(self._seconds(), 3), "validation_loss": loss})
-        self._reserve_seconds = 2.0 * (time.monotonic() - started)
-        self._lately.since += time.monotonic() - started
+        taken = self._workers.monotonic() - started
+        self._reserve_seconds = 2.0 * taken
+        self._lately.since += taken
 
     def _save(self) -> None:
         self._at.seconds = self._seconds()
         best = {f"best/{name}": value for name, value in self._best.items()}
-        write_checkpoint(
-            self._run.checkpoints,
-            Checkpoint({**self._step.arrays(), **best}, vars(self._at).copy()),
-        )
-        self._last_checkpoint = time.monotonic()
+        checkpoint = Checkpoint({**self._step.arrays(), **best}, vars(self._at).copy())
+        if self._workers.cluster.is_chief:
+            write_checkpoint(self._run.checkpoints, checkpoint)
+        self._last_checkpoint = self._workers.monotonic()
 
     def _resume(self) -> None:
-        """Takes up the newest checkpoint, or the start where there is none."""
-        checkpoint = newest_checkpoint(self._run.checkpoints)
-        if checkpoint is None:
-            self._at = _Progress()
-            self._step.assign(self._fresh)
-            if self._initial_weights is not None:
-                self._step.start_from(self._initial_weights)
-            return
+        """Takes up the chief's newest checkpoint, or the start where there is none."""
+        newest = (
+            newest_checkpoint(self._run.checkpoints) if self._workers.cluster.is_chief else None
+        )
+        checkpoint = self._workers.chiefs_checkpoint(newest or Checkpoint(self._fresh, {}))
         self._at = _Progress(**checkpoint.meta)
         self._best = checkpoint.group("best")
         self._step.assign(checkpoint.arrays)

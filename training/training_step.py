@@ -11,6 +11,7 @@ import tensorflow as tf
 from model.network.language_model import LanguageModel
 from model.state import FloatArray, IntArray
 from training.batches import Window
+from training.data_parallel import ALONE, Workers
 from training.optimizer import AdamW
 from training.plan import Plan
 from training.towers import total_loss
@@ -27,11 +28,18 @@ class TrainingStep:
 
     Args:
         plan: sizes, optimizer settings and seed.
+        workers: among whom the rows of a batch are shared out.
+
+    Attributes:
+        model: the network.
+        state: [rows of this worker, state size], after the last step.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, workers: Workers = ALONE) -> None:
         make_deterministic(plan.seed)
         self._plan = plan
+        self._workers = workers
+        self._rows = workers.rows(plan.batch_size)
         self.model = LanguageModel(
             plan.config, compute_dtype=plan.compute_dtype, initial_seed=plan.seed
         )
@@ -44,9 +52,10 @@ class TrainingStep:
             clip_norm=plan.clip_norm,
             average_decay=plan.average_decay,
         )
-        self.state: FloatArray = np.zeros((plan.batch_size, plan.config.state_size), np.float32)
+        num_rows = self._rows.stop - self._rows.start
+        self.state: FloatArray = np.zeros((num_rows, plan.config.state_size), np.float32)
         self._averaged = LanguageModel(plan.config, compute_dtype=plan.compute_dtype)
-        self._train = tf.function(self._train_graph)
+        self._train = workers.compiled(self._train_graph)
         self._validate = tf.function(self._validate_graph)
 
     def train(self, window: Window, step: int, learning_rate: float) -> tuple[float, float]:
@@ -56,9 +65,9 @@ class TrainingStep:
             The mean loss in nats per token, and the norm of the gradient before clipping.
         """
         loss, norm, state = self._train(
-            inputs=tf.constant(window.inputs),
-            targets=tf.constant(window.targets),
-            reset=tf.constant(window.reset),
+            inputs=tf.constant(window.inputs[self._rows]),
+            targets=tf.constant(window.targets[self._rows]),
+            reset=tf.constant(window.reset[self._rows]),
             state=tf.constant(self.state),
             step=tf.constant(step, tf.int32),
             learning_rate=tf.constant(learning_rate, tf.float32),
@@ -95,7 +104,8 @@ class TrainingStep:
     def arrays(self) -> dict[str, FloatArray]:
         """All that a checkpoint must hold to go on from here."""
         weights = {f"weights/{name}": value for name, value in self.model.weights_by_name().items()}
-        return {**weights, **self._optimizer.slots(), "state": self.state}
+        state = self._workers.all_rows(self.state)
+        return {**weights, **self._optimizer.slots(), "state": state}
 
     def assign(self, arrays: Mapping[str, FloatArray]) -> None:
         """Sets what ``arrays`` returned."""
@@ -103,7 +113,7 @@ class TrainingStep:
             {name: arrays[f"weights/{name}"] for name in self._plan.config.weight_shapes()}
         )
         self._optimizer.assign_slots(arrays)
-        self.state = arrays["state"]
+        self.state = arrays["state"][self._rows]
 
     def start_from(self, weights: Mapping[str, FloatArray]) -> None:
         """Makes ``weights`` the start of training, in place of random ones."""
@@ -122,13 +132,18 @@ class TrainingStep:
         step: tf.Tensor,
         learning_rate: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        seed = tf.stack([tf.constant(self._plan.seed, tf.int32), step])
+        # Rows that are shared out draw dropout of their own.
+        own = tf.constant(self._workers.cluster.index << 24, tf.int32)
+        seed = tf.stack([tf.constant(self._plan.seed, tf.int32) + own, step])
         with tf.GradientTape() as tape:
             nats, state = total_loss(
                 self.model, inputs, targets, state, reset=reset, training=True, seed=seed
             )
             loss = nats / tf.cast(tf.size(targets), tf.float32)
-        gradients = tape.gradient(loss, self._variables)
+        gradients = [
+            tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, self._variables)
+        ]
+        loss, *gradients = self._workers.mean([loss, *gradients])
         norm = self._optimizer.apply(gradients, tf.cast(step, tf.float32), learning_rate)
         return loss, norm, state
 

@@ -1,0 +1,54 @@
+"""Which of several training processes this one is, as ``TF_CONFIG`` says. Loads no TensorFlow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from model.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The place of this process among those that train one model.
+
+    Attributes:
+        num_workers: processes; 1: this one is alone.
+        index: of this one, from 0, the chief, on.
+    """
+
+    num_workers: int = 1
+    index: int = 0
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this is the one that chooses, keeps the time, and writes."""
+        return self.index == 0
+
+
+def cluster_of(environ: Mapping[str, str]) -> Cluster:
+    """The place that ``TF_CONFIG`` in ``environ`` gives; without it this process is alone.
+
+    Raises:
+        ConfigurationError: it cannot be read, or lists processes that are no workers.
+    """
+    text = environ.get("TF_CONFIG", "")
+    if not text:
+        return Cluster()
+    try:
+        config = json.loads(text)
+        jobs = {name: len(addresses) for name, addresses in config["cluster"].items()}
+        task, index = config["task"]["type"], int(config["task"]["index"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigurationError(
+            'TF_CONFIG must be such as {"cluster": {"worker": ["host:port", "host:port"]}, '
+            f'"task": {{"type": "worker", "index": 0}}}}, not {text!r}'
+        ) from error
+    if not set(jobs) <= {"chief", "worker"} or not 0 <= index < jobs.get(task, 0):
+        raise ConfigurationError(
+            f"TF_CONFIG places this process as {task} {index} among {jobs}; it must be one of the "
+            "workers listed, and all must be workers, one of which may be the chief"
+        )
+    before = jobs.get("chief", 0) if task == "worker" else 0
+    return Cluster(sum(jobs.values()), before + index)
