@@ -8,12 +8,15 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from conftest import tiny_settings
 
 from model.errors import ConfigurationError
+from training.__main__ import main
 from training.checkpoint import newest_checkpoint
 from training.cluster import Cluster, cluster_of
 from training.data_parallel import Workers
@@ -21,6 +24,7 @@ from training.log import read_log
 from training.run_directory import RunDirectory
 
 PROJECT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "training", "train"]
 SETTINGS = {
     "steps": 120,
     "hidden_size": 32,
@@ -41,31 +45,48 @@ def free_ports(number):
             listener.close()
 
 
-def start_worker(index, ports, runs, *arguments, stage="train"):
+def config_of(index, ports):
     cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
-    config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+    return json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+
+
+@contextmanager
+def workers(runs, *arguments):
+    """A process for each of ``runs``, as started by hand; none is left in the end."""
     flags = [p for key, v in SETTINGS.items() for p in ("--" + key.replace("_", "-"), str(v))]
-    command = [sys.executable, "-m", "training", stage, "--name", "tales", "--runs", str(runs)]
-    return subprocess.Popen(
-        [*command, *flags, *arguments],
-        cwd=PROJECT,
-        env={**os.environ, "TF_CONFIG": json.dumps(config)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(processes):
-    """Exit code and standard error of each."""
-    ends = []
-    for process in processes:
-        try:
-            _, said = process.communicate(timeout=150)
-        finally:
+    ports = free_ports(len(runs))
+    processes = []
+    for index, run in enumerate(runs):
+        command = [*COMMAND, "--name", run.name, "--runs", str(run.root.parent), *flags, *arguments]
+        environment = {**os.environ, "TF_CONFIG": config_of(index, ports)}
+        with said_file(run).open("w") as said:
+            processes.append(
+                subprocess.Popen(
+                    command, cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL, stderr=said
+                )
+            )
+    try:
+        yield processes
+    finally:
+        for process in processes:
             process.kill()
-        ends.append((process.returncode, said))
-    return ends
+            process.wait()
+
+
+def said_file(run):
+    return run.root.parent / "said.txt"
+
+
+def wait_for_steps(run, process):
+    while not read_log(run.log):
+        assert process.poll() is None, said_file(run).read_text()
+        time.sleep(0.02)
+
+
+def ends(processes, runs):
+    """Exit code and standard error of each."""
+    codes = [process.wait() for process in processes]
+    return list(zip(codes, [said_file(run).read_text() for run in runs], strict=True))
 
 
 def losses(run):
@@ -85,56 +106,54 @@ def alone(tmp_path_factory, corpus):
     return run
 
 
-def test_two_processes_make_the_losses_of_one_also_when_stopped_and_started_again(alone, tmp_path):
+@pytest.fixture
+def machines(alone, tmp_path):
+    """Two runs that share nothing but what was prepared."""
     runs = [RunDirectory.of(tmp_path / f"machine-{index}", "tales") for index in range(2)]
     for run in runs:
         shutil.copytree(alone.prepared, run.prepared)
-    folders = [run.root.parent for run in runs]
-    ports = free_ports(2)
-    workers = [start_worker(index, ports, folders[index]) for index in range(2)]
-    while not read_log(runs[0].log) and workers[0].poll() is None:
-        time.sleep(0.02)
-    workers[1].send_signal(signal.SIGTERM)
-    for code, said in finish(workers):
-        assert code == 2, said
-        assert "error: training was stopped at" in said
-        assert "Traceback" not in said
-    stopped_at = newest_checkpoint(runs[0].checkpoints).meta["step"]
-    assert 0 < stopped_at < SETTINGS["steps"]
+    return runs
 
-    ports = free_ports(2)
-    ends = finish([start_worker(index, ports, folders[index]) for index in range(2)])
-    assert [code for code, _ in ends] == [0, 0], ends
-    expected, found = losses(alone), losses(runs[0])
+
+@pytest.mark.timeout(600)
+def test_two_processes_make_the_losses_of_one_also_when_stopped_and_started_again(alone, machines):
+    with workers(machines) as processes:
+        wait_for_steps(machines[0], processes[0])
+        processes[1].send_signal(signal.SIGTERM)
+        for code, said in ends(processes, machines):
+            assert code == 2, said
+            assert "error: training was stopped at" in said
+            assert "Traceback" not in said
+    assert 0 < newest_checkpoint(machines[0].checkpoints).meta["step"] < SETTINGS["steps"]
+    with workers(machines) as processes:
+        assert [code for code, _ in ends(processes, machines)] == [0, 0]
+    expected, found = losses(alone), losses(machines[0])
     assert list(found) == list(range(1, SETTINGS["steps"] + 1))
     assert max(abs(found[step] - expected[step]) for step in found) < 1e-4
-    one, two = (newest_checkpoint(run.checkpoints).meta for run in (alone, runs[0]))
+    one, two = (newest_checkpoint(run.checkpoints).meta for run in (alone, machines[0]))
     assert two["best_loss"] == pytest.approx(one["best_loss"], abs=1e-4)
-    assert sorted(path.name for path in runs[1].root.iterdir()) == ["prepared"]
+    assert [path.name for path in machines[1].root.iterdir()] == ["prepared"]
 
 
-def test_a_worker_that_is_killed_is_told_by_the_others(alone, tmp_path):
-    runs = [RunDirectory.of(tmp_path / f"machine-{index}", "tales") for index in range(2)]
-    for run in runs:
-        shutil.copytree(alone.prepared, run.prepared)
-    ports = free_ports(2)
-    workers = [
-        start_worker(index, ports, run.root.parent, "--steps", "100000")
-        for index, run in enumerate(runs)
-    ]
-    while not read_log(runs[0].log) and workers[0].poll() is None:
-        time.sleep(0.02)
-    workers[1].kill()
-    (code, said), _ = finish(workers)
-    assert code != 0
-    assert newest_checkpoint(runs[0].checkpoints) is not None
-    assert "the connection to another worker is lost. Start all workers again" in said
+@pytest.mark.timeout(600)
+def test_when_a_worker_is_killed_the_others_say_so_and_end(machines):
+    with workers(machines, "--steps", "1000000") as processes:
+        wait_for_steps(machines[0], processes[0])
+        processes[1].kill()
+        code, said = ends(processes, machines)[0]
+    assert code == 2, said
+    assert said.splitlines()[-1].startswith("error: the connection to another worker is lost")
+    assert newest_checkpoint(machines[0].checkpoints) is not None
 
 
 def test_all_stages_at_once_are_for_one_process(tmp_path):
-    [(code, said)] = finish([start_worker(0, [1, 2], tmp_path, stage="run")])
-    assert code == 2
-    assert "share the stage train alone; start prepare once" in said
+    done = CliRunner().invoke(
+        main,
+        ["run", "--name", "tales", "--runs", str(tmp_path)],
+        env={"TF_CONFIG": config_of(0, [1, 2])},
+    )
+    assert done.exit_code == 2
+    assert "share the stage train alone; start prepare once" in done.output
 
 
 @pytest.mark.parametrize(
