@@ -32,7 +32,7 @@ from training.corpus import find_corpus_files, read_documents
 from training.prepare import PrepareSettings, prepare
 
 KINDS: tuple[TokenizerKind, ...] = ("bpe", "word", "char")
-_LIBRARY_DOCUMENTS = 300
+_LIBRARY_DOCUMENTS = 100
 _BATCH_DOCUMENTS = 16
 _DOCUMENT_CHARACTERS = 65_536
 _MEMORY_SECONDS = 0.2
