@@ -4,6 +4,7 @@ PORT ?= 8000
 BUNDLES ?= bundles/travel
 NAME ?= mine
 MINUTES ?= 10
+COUNT ?= 100000
 
 # Whoever has the development environment has all that training needs: no second TensorFlow then.
 TRAIN_VENV := $(if $(wildcard .venv-dev/.complete),.venv-dev,.venv-train)
@@ -13,7 +14,7 @@ $(error Say what to train on: make train CORPUS=path/to/texts)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help serve train test lint bench examples clean distclean
+.PHONY: help serve train test lint bench examples fuzz clean distclean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -39,6 +40,9 @@ bench: .venv-dev/.complete ## measure speed, in under five minutes; ARGS= goes t
 
 examples: .venv-dev/.complete ## send the requests of the documentation, write the answers into it
 	@PYTHONPATH=tests:. .venv-dev/bin/python tests/contracts/write_docs.py
+
+fuzz: .venv-dev/.complete ## send hostile requests, with the memory of each process: COUNT=100000
+	@HOSTILE_BODIES="$(COUNT)" .venv-dev/bin/python -m pytest -s tests/contracts/test_hostile_bodies.py
 
 clean: ## remove caches and build products; bundles and runs stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from service.api_keys import ApiKeys
 from service.errors import ApiError
+from service.large_bodies import LargeBodies
 from service.rate_limits import RateLimits
 from service.recurrent_state import StateCodec
 from service.served_model import ServedModels
@@ -45,6 +46,11 @@ class Front:
     def state_codec(self) -> StateCodec:
         """Reads and writes the states that clients hold."""
         return StateCodec.of(self.settings)
+
+    @cached_property
+    def large_bodies(self) -> LargeBodies:
+        """How many large bodies are worked on at once."""
+        return LargeBodies(self.settings.max_body_bytes, self.settings.queue_timeout_s)
 
     def check_open(self) -> None:
         """Refuses work while shutting down.

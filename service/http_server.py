@@ -20,6 +20,7 @@ from model.bundle.load import Bundle, load_bundle
 from service.app import create_app
 from service.child_process import die_with_parent, name_process
 from service.front import Front
+from service.heap import give_memory_back
 from service.http_worker import HttpWorker
 from service.model_switch import ModelSwitch
 from service.model_table import read_table
@@ -54,6 +55,7 @@ class HttpServer(BaseApplication):  # type: ignore[misc]  # untyped library
         self._runtime_directory = runtime_directory
         self._worker = 0
         flags.forget_all_workers()
+        give_memory_back()
         super().__init__()
 
     @property

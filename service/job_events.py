@@ -57,6 +57,7 @@ def read_events(stream: JobStream, peer: Peer) -> Iterator[list[Event]]:
     """
     next_check = time.monotonic() + PEER_CHECK_SECONDS
     record = current_record()
+    record.end_turn()
     while not stream.done:
         with engine_errors_as_api_errors():
             events = stream.next_events(PEER_CHECK_SECONDS)

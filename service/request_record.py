@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from service.engine.request import Event, Finished, Sampled
+from service.large_bodies import Turn
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class RequestRecord:
         queue_seconds: the longest that one of its jobs waited; None if none has run.
         complete: whether the answer was sent to its end.
         client_gone: whether the client was seen to have closed its connection.
+        turn: of a request with a large body, the leave to work on it.
     """
 
     endpoint: str
@@ -45,6 +47,7 @@ class RequestRecord:
     queue_seconds: float | None = None
     complete: bool = True
     client_gone: bool = False
+    turn: Turn | None = None
     _has_usage: bool = False
     _at_end: list[Callable[[], None]] = field(default_factory=list)
 
@@ -76,12 +79,18 @@ class RequestRecord:
             seconds = event.queue_seconds + event.prefill_seconds + first
             self.first_token_seconds = min(self.first_token_seconds or seconds, seconds)
 
+    def end_turn(self) -> None:
+        """The request, if it is large, is done with what takes memory and time in this process."""
+        if self.turn is not None:
+            self.turn.end()
+
     def at_end(self, function: Callable[[], None]) -> None:
         """Has ``function`` called when the answer is complete, or cannot be completed."""
         self._at_end.append(function)
 
     def end(self) -> None:
         """The answer is complete, or cannot be completed."""
+        self.end_turn()
         functions, self._at_end = self._at_end, []
         for function in functions:
             try:

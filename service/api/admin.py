@@ -70,7 +70,7 @@ def admin_blueprint(front: Front) -> Blueprint:
 def _read_request(front: Front) -> ReloadRequest:
     """The request; without a body, one that leaves everything to us."""
     is_empty = request.content_length in (None, 0) and not request.headers.get("Transfer-Encoding")
-    body = {} if is_empty else read_json_body(front.settings.max_body_bytes)
+    body = {} if is_empty else read_json_body(front)
     strict = request.headers.get("foretoken-strict", "").strip().lower() == "true"
     return parse_request(ReloadRequest, body, front.settings.limits(), strict=strict).request
 

@@ -16,6 +16,7 @@ from werkzeug.datastructures import Headers
 from service.errors import ApiError, shown
 from service.front import Front
 from service.json_body import parse_json_object
+from service.large_bodies import SMALL_BODY_BYTES
 from service.protocol.parse import Request, parse_request
 from service.request_record import current_record
 from service.served_model import ServedModel
@@ -31,7 +32,7 @@ def take_request(front: Front, shape: type[RequestT]) -> tuple[ServedModel, Requ
     Raises:
         ApiError: something is wrong with it.
     """
-    body = read_json_body(front.settings.max_body_bytes)
+    body = read_json_body(front)
     model = front.models.borrow(body.get("model"))
     current_record().at_end(partial(front.models.give_back, model))
     g.model = model
@@ -42,14 +43,28 @@ def take_request(front: Front, shape: type[RequestT]) -> tuple[ServedModel, Requ
     return model, parsed.request
 
 
-def read_json_body(max_bytes: int) -> dict[str, Any]:
+def read_json_body(front: Front) -> dict[str, Any]:
     """The JSON object in the body of the HTTP request at hand.
 
+    A request with a large body is worked on in its turn, which ends when its engine jobs run.
+
     Raises:
-        ApiError: ``unsupported_media_type``, ``request_too_large``, ``invalid_json``.
+        ApiError: ``unsupported_media_type``, ``request_too_large``, ``invalid_json``, or
+            ``overloaded`` by large bodies.
     """
     _check_content_type(request.headers)
-    return parse_json_object(_read_body(max_bytes))
+    max_bytes = front.settings.max_body_bytes
+    length = request.content_length
+    _check_size(length or 0, max_bytes)
+    body = _read_part(min(SMALL_BODY_BYTES, max_bytes) + 1)
+    if len(body) <= SMALL_BODY_BYTES:
+        _check_size(len(body), max_bytes)
+        return _parse(body, length)
+    with front.large_bodies.held(max_bytes if length is None else length):
+        body += _read_part(max_bytes + 1 - len(body))
+        _check_size(len(body), max_bytes)
+        current_record().turn = front.large_bodies.take_turn(len(body))
+        return _parse(body, length)
 
 
 def discard_body(max_bytes: int) -> None:
@@ -80,19 +95,25 @@ def _check_content_type(headers: Headers) -> None:
         )
 
 
-def _read_body(max_bytes: int) -> bytes:
-    """The whole body. After one that is too large the server hangs up."""
-    length = request.content_length
-    body = b""
-    if length is None or length <= max_bytes:
-        try:
-            body = request.environ["wsgi.input"].read(max_bytes + 1)
-        except (ParseException, OSError) as error:
-            raise ApiError("invalid_json", "the body broke off or is framed wrongly") from error
-    if len(body) > max_bytes or (length or 0) > max_bytes:
+def _check_size(num_bytes: int, max_bytes: int) -> None:
+    """After the refusal of a body that is too large the server hangs up."""
+    if num_bytes > max_bytes:
         raise ApiError(
             "request_too_large", f"the body is larger than max_body_bytes, which is {max_bytes}"
         )
+
+
+def _read_part(num_bytes: int) -> bytes:
+    """The next ``num_bytes`` of the body, or what is left of it."""
+    try:
+        part: bytes = request.environ["wsgi.input"].read(num_bytes)
+    except (ParseException, OSError) as error:
+        raise ApiError("invalid_json", "the body broke off or is framed wrongly") from error
+    return part
+
+
+def _parse(body: bytes, length: int | None) -> dict[str, Any]:
+    """The object in ``body``, which was announced to have ``length`` bytes."""
     if length is not None and len(body) < length:
         raise ApiError("invalid_json", f"the body broke off after {len(body)} of {length} bytes")
-    return body
+    return parse_json_object(body)

@@ -5,7 +5,9 @@ import json
 import random
 import re
 import socket
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 PATIENCE_SECONDS = 60.0
@@ -33,7 +35,7 @@ NAMES = _NAMES.split()
 #: The codes of status 500 and above that an overloaded service may answer with.
 CODES_5XX = {"overloaded", "queue_timeout", "request_timeout"}
 #: What the service may answer a request that it did understand with, besides 200.
-EXPECTED = {200, 400, 401, 403, 404, 405, 413, 415, 422, 503}
+EXPECTED = {200, 400, 401, 403, 404, 405, 413, 415, 422, 503, 504}
 
 
 class Hostility:
@@ -209,6 +211,7 @@ class Outcome:
 
     statuses: Counter = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
+    slowest_seconds: float = 0.0
 
 
 class _Line:
@@ -259,19 +262,34 @@ def _is_complete(received: bytes) -> bool:
     return len(body) >= int(length[1]) if length else body.endswith(b"0\r\n\r\n")
 
 
-def fuzz(url: str, count: int, seed: int = 7) -> Outcome:
-    """Sends ``count`` hostile requests, one after the other."""
+def fuzz(url: str, count: int, seed: int = 7, num_lines: int = 4) -> Outcome:
+    """Sends ``count`` hostile requests, over so many connections at the same time."""
+    with ThreadPoolExecutor(num_lines) as pool:
+        share = -(-count // num_lines)
+        seeds = [1000 * seed + index for index in range(num_lines)]
+        outcomes = list(pool.map(lambda own_seed: _fuzz_one_by_one(url, share, own_seed), seeds))
+    return Outcome(
+        sum((one.statuses for one in outcomes), Counter()),
+        [fault for one in outcomes for fault in one.faults],
+        max(one.slowest_seconds for one in outcomes),
+    )
+
+
+def _fuzz_one_by_one(url: str, count: int, seed: int) -> Outcome:
     hostility, line, outcome = Hostility(seed), _Line(url), Outcome()
     for index in range(count):
         request, whole = hostility.request()
         fresh = line._socket is None
+        began_at = time.monotonic()
         answer = line.exchange(request, whole)
         if not answer and not fresh and whole:  # an idle connection may end at any time
             answer = line.exchange(request, whole)
+        seconds = time.monotonic() - began_at
+        outcome.slowest_seconds = max(outcome.slowest_seconds, seconds)
         status, fault = _judge(answer, whole)
         outcome.statuses[status] += 1
         if fault:
-            outcome.faults.append(f"{index}: {fault}: {request[:300]!r} -> {answer[:300]!r}")
+            outcome.faults.append(f"{seed}/{index}: {fault}: {request[:300]!r} -> {answer[:300]!r}")
     line.close()
     return outcome
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -22,6 +23,7 @@ PROSE = (
     "“Where,” she asked, “do they speak French?” — In France, of course...  (Naïve café.)\n"
     "Ελλάδα: ελληνικά. 日本では日本語を話します。 مرحبا بالعالم \tdone\r\n"
 )
+ROOT = Path(__file__).resolve().parents[2]
 KINDS = ("char", "word", "bpe")
 VOCAB_SIZES = {"char": 200, "word": 300, "bpe": 400}
 
@@ -107,11 +109,45 @@ def test_outside_tools_encode_the_same_and_so_does_a_batch(tokenizers, kind, tex
     assert tokenizer.encode_batch(["", text]) == [[], outside]
 
 
+LONG_TEXTS = {
+    "prose": (PROSE + END_OF_TEXT) * 150 + "x" * 40_000 + PROSE * 30,
+    "letters": "x" * 100_000,
+    "Japanese": "日本語" * 30_000,
+    "control characters": "\0" * 100_000,
+    "spaces": " " * 100_000,
+    "line ends": "\r\n" * 50_000,
+    "names": END_OF_TEXT * 8_000,
+    "digits": "12345" * 20_000,
+    "accents": "e\u0301" * 50_000,
+    "blanks": "a____" * 20_000,
+}
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_long_text_is_encoded_in_parts_as_in_one(tokenizers, kind):
-    text = (PROSE + END_OF_TEXT) * 150 + "x" * 40_000 + PROSE * 30
+@pytest.mark.parametrize("name", LONG_TEXTS)
+def test_long_text_is_encoded_in_parts_as_in_one(tokenizers, kind, name):
     tokenizer = tokenizers[kind]
-    assert tokenizer.encode(text) == Library.from_str(tokenizer.document).encode(text).ids
+    outside = Library.from_str(tokenizer.document)
+    assert tokenizer.encode(LONG_TEXTS[name]) == outside.encode(LONG_TEXTS[name]).ids
+    outside.encode_special_tokens = True
+    plain = tokenizer.encode(LONG_TEXTS[name], parse_special=False)
+    assert plain == outside.encode(LONG_TEXTS[name]).ids
+
+
+def test_text_without_seams_takes_little_memory():
+    """Encoded in one go it takes a hundred bytes and more for every token."""
+    code = """
+import resource, sys
+from model.tokenizers import train_tokenizer
+bpe = train_tokenizer("bpe", ["text"], 257)
+bpe.encode("x" * 100_000)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert len(bpe.encode("\u65e5" * 400_000)) == 1_200_000
+grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+sys.exit(grown > 100 * 1024)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)
+    assert ran.returncode == 0, ran.stderr.decode()[-1000:]
 
 
 @pytest.mark.parametrize("kind", KINDS)
