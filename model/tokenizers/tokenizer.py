@@ -120,9 +120,7 @@ class Tokenizer:
         """
         encoding = library.encode(part, add_special_tokens=False)
         pieces = encoding.word_ids
-        index = bisect.bisect_right(
-            encoding.offsets, (len(part) - 2 * _MAX_PIECE_CHARACTERS, 0)
-        )
+        index = bisect.bisect_right(encoding.offsets, (len(part) - 2 * _MAX_PIECE_CHARACTERS, 0))
         while self.kind != "char" and pieces[index] == pieces[index - 1]:
             index -= 1
         return encoding.ids[:index], encoding.offsets[index][0]

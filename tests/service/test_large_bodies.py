@@ -84,9 +84,11 @@ def test_slow_senders_take_no_turn_and_bounded_memory(small_service):
     try:
         assert small_service.post("/v1/tokenize", LARGE).status_code == 200
         lines += [half_a_body(small_service, 1_048_576) for _ in range(8)]
-        wait_until(
-            lambda: small_service.post("/v1/tokenize", LARGE).status_code == 503, "all room is taken"
-        )
+
+        def full():
+            return small_service.post("/v1/tokenize", LARGE).status_code == 503
+
+        wait_until(full, "all room is taken")
         refused = small_service.post("/v1/tokenize", LARGE)
         assert refused.json()["error"]["code"] == "overloaded"
         assert 1 <= int(refused.headers["Retry-After"]) <= 120
