@@ -8,11 +8,34 @@ from typing import Generic
 
 from service.engine.growth import Grown, Growth
 from service.engine.request import Finished, Job, PromptScored
+from service.errors import ApiError
 from service.job_events import check_finished, engine_errors_as_api_errors, read_events
 from service.job_run import JobResult
 from service.peer import Peer
 from service.served_model import ServedModel
 from service.words.token_tree_plan import ResultT, TreeWork, last_growth
+
+#: So many tokens are read one by one for a request, at most: minutes of a small engine's time.
+MAX_TREE_TOKENS = 4_194_304
+
+
+def check_work(num_tokens: int, param: str) -> None:
+    """Refuses what could not but run past every time limit.
+
+    Args:
+        num_tokens: at most so many tokens are read, one by one, for the request at hand.
+        param: the field that asks for it.
+
+    Raises:
+        ApiError: ``invalid_value``.
+    """
+    if num_tokens > MAX_TREE_TOKENS:
+        raise ApiError(
+            "invalid_value",
+            f"{param} asks for too much: {num_tokens} tokens or characters to be read one by one, "
+            f"where {MAX_TREE_TOKENS} are allowed in one request. Ask for less at a time",
+            param=param,
+        )
 
 
 @dataclass

@@ -137,9 +137,7 @@ def _begin(front: Front, model: ServedModel, body: CompletionRequest) -> _Work:
     for prompt, before in zip(prompts, open_states(states, body.state, len(prompts)), strict=True):
         prompt.before = before
     answer_id = f"cmpl-{uuid.uuid4().hex}"
-    run = CompletionRun(
-        model, body, prompts, states, run_id=answer_id, client=request.remote_addr or "unknown"
-    )
+    run = CompletionRun(model, body, prompts, states, run_id=answer_id, client=g.client)
     with engine_errors_as_api_errors():
         stream = model.engines.submit(run.jobs)
     answer = CompletionAnswer(model, body, prompts, run, answer_id)

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Sequence
 
 import numpy as np
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 from numpy.typing import NDArray
 
 from model.config import ModelConfig
@@ -116,7 +116,7 @@ def _job(model: ServedModel, index: int, token_ids: tuple[int, ...], *, return_s
         return_state=return_state,
         deadline=now + model.settings.request_timeout_s,
         queue_deadline=now + model.settings.queue_timeout_s,
-        client=request.remote_addr or "unknown",
+        client=g.client,
     )
 
 

@@ -6,9 +6,10 @@ import math
 import time
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from itertools import count
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 
 from service.api.intake import take_request
 from service.engine.request import ALL_AT_ONCE, Job
@@ -26,7 +27,7 @@ from service.protocol.explain import (
 from service.request_record import current_record
 from service.served_model import ServedModel
 from service.token_logprobs import LOWEST_LOGPROB
-from service.tree_run import run_trees
+from service.tree_run import check_work, run_trees
 from service.words.candidates import Candidate, tokenize_candidates
 from service.words.leave_one_out import (
     DividedPrompt,
@@ -98,7 +99,7 @@ class _Runner:
             tokens_per_event=ALL_AT_ONCE,
             deadline=self._deadline,
             queue_deadline=time.monotonic() + self.model.settings.queue_timeout_s,
-            client=request.remote_addr or "unknown",
+            client=g.client,
         )
         (result,) = run_trees(self.model, [job], [work], self._peer)
         return result.value
@@ -132,7 +133,13 @@ def _likeliest(runner: _Runner, body: ExplainRequest, prompt: PreparedPrompt) ->
 
 def _divided(model: ServedModel, body: ExplainRequest, prompt: PreparedPrompt) -> DividedPrompt:
     if body.unit == "word":
-        return divide_words(model.tokenizer, prompt.echo, prompt.token_ids, body.max_units)
+        return divide_words(
+            model.tokenizer,
+            prompt.echo,
+            prompt.token_ids,
+            body.max_units,
+            partial(check_work, param="max_units"),
+        )
     return divide_tokens(
         model.tokenizer, prompt.token_ids, prompt.offsets, len(prompt.echo), body.max_units
     )

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Sequence
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 
 from service.api.intake import take_request
 from service.engine.request import ALL_AT_ONCE, Job
@@ -18,9 +18,9 @@ from service.protocol.fill import FillAnswer, FillEntry, FillRequest
 from service.request_record import current_record
 from service.served_model import ServedModel
 from service.token_logprobs import LOWEST_LOGPROB
-from service.tree_run import run_trees
+from service.tree_run import check_work, run_trees
 from service.words.blank import Gap
-from service.words.candidates import tokenize_candidates
+from service.words.candidates import count_tokens, tokenize_candidates
 from service.words.fill import FilledWord, FillQuery, coverage, fill_blank
 from service.words.token_tree_plan import TokenTreePlan
 
@@ -45,7 +45,7 @@ def fill_blueprint(front: Front) -> Blueprint:
             tokens_per_event=ALL_AT_ONCE,
             deadline=now + model.settings.request_timeout_s,
             queue_deadline=now + model.settings.queue_timeout_s,
-            client=request.remote_addr or "unknown",
+            client=g.client,
         )
         work = fill_blank(model.word_vocabulary, TokenTreePlan(), query)
         (result,) = run_trees(model, [job], [work], Peer(request.environ))
@@ -81,12 +81,16 @@ def _sides(
 
 def _query(model: ServedModel, body: FillRequest, gap: Gap, right: tuple[int, ...]) -> FillQuery:
     texts = [gap.lead + candidate for candidate in body.candidates]
+    candidates = tokenize_candidates(model.tokenizer, texts)
+    num_words = len(candidates) or body.pool
+    num_tokens = count_tokens(candidates) + num_words * len(right)
+    check_work(num_tokens, "candidates" if candidates else "pool")
     return FillQuery(
         lead=gap.lead,
         right=right,
         whole=gap.wants_whole_word,
         pool=body.pool,
-        candidates=tuple(tokenize_candidates(model.tokenizer, texts)),
+        candidates=tuple(candidates),
         state_bytes=4 * model.bundle.config.state_size,
     )
 

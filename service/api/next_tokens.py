@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 
 from model.sampling import SamplingParams
 from model.tokenizers.tokenizer import Tokenizer
@@ -31,17 +31,25 @@ from service.recurrent_state import Snapshot
 from service.request_states import RequestStates, open_states, request_states, snapshot_after
 from service.served_model import ServedModel
 from service.token_logprobs import LOWEST_LOGPROB
-from service.tree_run import TreeResult, run_trees
-from service.words.candidates import Candidate, ranks, shares, tokenize_candidates
+from service.tree_run import TreeResult, check_work, run_trees
+from service.words.candidates import (
+    Candidate,
+    count_tokens,
+    ranks,
+    shares,
+    tokenize_candidates,
+)
 from service.words.search import FoundWord, WordQuery, find_words
 from service.words.text_score import perplexity
 from service.words.token_tree_plan import (
     ROOT,
     Path,
+    PathBundle,
     ScoredPath,
     TokenTreePlan,
     TreeWork,
-    score_paths,
+    bundle_paths,
+    score_bundles,
 )
 
 
@@ -59,7 +67,10 @@ def next_blueprint(front: Front) -> Blueprint:
         answer_id = f"next-{uuid.uuid4().hex}"
         jobs = _jobs(model, body, prompts, snapshots, answer_id)
         candidates = tokenize_candidates(model.tokenizer, body.candidates)
-        works = [_work(model, body, candidates) for _ in jobs]
+        check_work(len(jobs) * count_tokens(candidates), "candidates")
+        bundles = bundle_paths(Path(ROOT, candidate.token_ids) for candidate in candidates)
+        shared = list(bundles) if len(jobs) > 1 else bundles
+        works = [_work(model, body, shared) for _ in jobs]
         results = run_trees(model, jobs, works, Peer(request.environ))
         finished = [result.job for result in results]
         entries = _state_entries(states, body, prompts, snapshots, finished)
@@ -87,7 +98,6 @@ def _jobs(
     snapshots: Sequence[Snapshot | None],
     answer_id: str,
 ) -> list[Job]:
-    client = request.remote_addr or "unknown"
     now = time.monotonic()
     return [
         Job(
@@ -103,7 +113,7 @@ def _jobs(
             return_state=body.return_state,
             deadline=now + model.settings.request_timeout_s,
             queue_deadline=now + model.settings.queue_timeout_s,
-            client=client,
+            client=g.client,
         )
         for index, (prompt, snapshot) in enumerate(zip(prompts, snapshots, strict=True))
     ]
@@ -136,7 +146,7 @@ class _Found:
 
 
 def _work(
-    model: ServedModel, body: NextRequest, candidates: Sequence[Candidate]
+    model: ServedModel, body: NextRequest, candidates: Iterable[PathBundle]
 ) -> TreeWork[_Found]:
     plan = TokenTreePlan()
     words = None
@@ -147,8 +157,7 @@ def _work(
             state_bytes=4 * model.bundle.config.state_size,
         )
         words = yield from find_words(model.word_vocabulary, plan, query)
-    paths = [Path(ROOT, candidate.token_ids) for candidate in candidates]
-    return _Found(words, (yield from score_paths(plan, paths)))
+    return _Found(words, (yield from score_bundles(plan, candidates)))
 
 
 def _data(

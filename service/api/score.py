@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 
 from service.api.intake import take_request
 from service.engine.request import ALL_AT_ONCE, Job
@@ -145,7 +145,7 @@ def _job(model: ServedModel, body: ScoreRequest, text: _Text, job_id: str) -> Jo
         return_state=body.return_state,
         deadline=now + model.settings.request_timeout_s,
         queue_deadline=now + model.settings.queue_timeout_s,
-        client=request.remote_addr or "unknown",
+        client=g.client,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+import itertools
 from collections.abc import Sequence as SequenceOf
 from typing import NamedTuple
 
@@ -32,14 +32,21 @@ class Harvest(NamedTuple):
 
 
 class TreeGrower:
-    """Sequences with token trees, each with the ending it will have once its tree is done."""
+    """Sequences with token trees, each with the ending it will have once its tree is done.
+
+    Clients share every round, whatever each of them has asked for, and the requests of a client
+    take turns. Of the trees of one request the oldest goes first: so its slots become free one by
+    one, and not all of them at the very end.
+    """
 
     def __init__(self, runtime: Runtime, end_of_text_id: int) -> None:
         self._runtime = runtime
         self._end_of_text_id = end_of_text_id
         self._trees: dict[Sequence, TokenTree] = {}
         self._endings: dict[Sequence, Ending] = {}
-        self._growing: deque[Sequence] = deque()
+        self._growing: set[Sequence] = set()
+        self._last_turns: dict[tuple[str, int], int] = {}
+        self._turns = itertools.count(1)
 
     @property
     def has_work(self) -> bool:
@@ -63,7 +70,7 @@ class TreeGrower:
         tree.grow(sequence.job.growth)
         self._trees[sequence] = tree
         self._endings[sequence] = ending
-        self._growing.append(sequence)
+        self._growing.add(sequence)
 
     def grow(self, sequence: Sequence, growth: Growth) -> None:
         """Goes on with the tree of ``sequence``.
@@ -74,36 +81,53 @@ class TreeGrower:
         if sequence not in self._trees:
             raise ValueError("the job has no tree yet")
         self._trees[sequence].grow(growth)
-        self._growing.append(sequence)
+        self._growing.add(sequence)
 
     def discard(self, sequence: Sequence) -> None:
         """Forgets a sequence that has ended, if it is one of these."""
         if self._trees.pop(sequence, None) is not None:
             del self._endings[sequence]
-            if sequence in self._growing:
-                self._growing.remove(sequence)
+            self._growing.discard(sequence)
 
     def take_turns(self, max_rows: int) -> tuple[list[Turn], list[Harvest]]:
-        """Pieces to run next, of at most ``max_rows`` rows in all, and the growths that are done.
-
-        The trees take turns: whoever was served goes to the end of the line.
-        """
+        """Pieces to run next, of at most ``max_rows`` rows together, and growths that are done."""
         turns: list[Turn] = []
         harvests: list[Harvest] = []
-        for _ in range(len(self._growing)):
-            if max_rows < 1:
-                break
-            sequence = self._growing.popleft()
-            tree = self._trees[sequence]
-            piece = tree.take(max_rows)
-            if piece is None:
-                grown, last = tree.grown(sequence.job.job_id)
-                harvests.append(Harvest(sequence, grown, self._endings[sequence] if last else None))
-                continue
-            self._growing.append(sequence)
-            turns.append(Turn(sequence, piece))
-            max_rows -= len(piece.nodes)
+        lines = self._lines()
+        for index, line in enumerate(lines):
+            share = -(-max_rows // (len(lines) - index))
+            max_rows -= share
+            for sequence in line:
+                if share < 1:
+                    break
+                piece = self._trees[sequence].take(share)
+                if piece is not None:
+                    turns.append(Turn(sequence, piece))
+                    share -= len(piece.nodes)
+                else:
+                    harvests.append(self._harvest(sequence))
+            max_rows += share
         return turns, harvests
+
+    def _lines(self) -> list[list[Sequence]]:
+        """The trees that grow, in order, for each client."""
+        requests: dict[tuple[str, int], list[Sequence]] = {}
+        for sequence in self._trees:
+            if sequence in self._growing:
+                requests.setdefault((sequence.job.client, sequence.request), []).append(sequence)
+        lines: dict[str, list[Sequence]] = {}
+        self._last_turns = {request: self._last_turns.get(request, 0) for request in requests}
+        for request in sorted(requests, key=self._last_turns.__getitem__):
+            client = request[0]
+            if client not in lines:
+                self._last_turns[request] = next(self._turns)
+            lines.setdefault(client, []).extend(requests[request])
+        return list(lines.values())
+
+    def _harvest(self, sequence: Sequence) -> Harvest:
+        self._growing.remove(sequence)
+        grown, last = self._trees[sequence].grown(sequence.job.job_id)
+        return Harvest(sequence, grown, self._endings[sequence] if last else None)
 
     def run(self, turns: SequenceOf[Turn]) -> None:
         """Runs ``turns``, those of one kind side by side, and gives each tree its share."""

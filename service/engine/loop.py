@@ -216,6 +216,7 @@ class EngineLoop:
     def _start(self, admission: Admission[JobKey]) -> None:
         key, slot, queue_seconds = admission.key, admission.slot, admission.queue_seconds
         sequence = Sequence(key, self._waiting.pop(key), slot, self._end_of_text_id, self._config)
+        sequence.request = admission.request
         sequence.queue_seconds = queue_seconds
         sequence.started_at = self._clock()
         self._sequences[key] = sequence

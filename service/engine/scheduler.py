@@ -1,21 +1,25 @@
 """Who runs and who waits: ``Scheduler``. Pure: no model, no clock, no I/O; time is passed in.
 
 **Admission.** A free slot goes to the client with the fewest jobs running, among those with a job
-waiting; of equals, to the one whose oldest waiting job has waited longest; and within a client,
-first come first served. So a client with a hundred jobs in the queue delays another's one job until
-one slot becomes free, and no job starves: a client that has nothing running stands before whatever
-arrives later, and one that has something running waits, at worst, for that to end.
+waiting; of equals, to the one whose oldest waiting job has waited longest. Within a client it goes
+to the request, jobs submitted together, with the fewest jobs running, of equals to the oldest; and
+within a request, first come first served. So a client with a hundred jobs in the queue delays
+another's one job until one slot becomes free, and a further one of its own no longer; and nothing
+starves: whoever has nothing running stands before whatever arrives later, and whoever has something
+running waits, at worst, for that to end.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
+from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
+_Counted = TypeVar("_Counted", str, int)
 Timeout = Literal["queue_timeout", "request_timeout"]
 
 _QUEUE_TIMEOUT: Timeout = "queue_timeout"
@@ -44,9 +48,10 @@ class Ticket(Generic[Key]):
 
 @dataclass(frozen=True, slots=True)
 class Admission(Generic[Key]):
-    """A job that leaves the queue for ``slot`` after ``queue_seconds``."""
+    """A job that leaves the queue for ``slot`` after ``queue_seconds``; ``request`` numbers its."""
 
     key: Key
+    request: int
     slot: int
     queue_seconds: float
 
@@ -64,6 +69,7 @@ class Expiry(Generic[Key]):
 @dataclass(slots=True)
 class _Waiting(Generic[Key]):
     ticket: Ticket[Key]
+    request: int
     order: int
     since: float
 
@@ -71,6 +77,7 @@ class _Waiting(Generic[Key]):
 @dataclass(slots=True)
 class _Running(Generic[Key]):
     ticket: Ticket[Key]
+    request: int
     order: int
     slot: int
     since: float
@@ -90,10 +97,13 @@ class Scheduler(Generic[Key]):
         self._free_slots = list(reversed(range(max_running)))
         self._running: dict[Key, _Running[Key]] = {}
         self._waiting: dict[Key, _Waiting[Key]] = {}
-        self._queues: dict[str, dict[Key, _Waiting[Key]]] = {}
-        self._num_running: dict[str, int] = {}
+        # Of each client each request, in order; of each request the jobs that wait.
+        self._queues: dict[str, dict[int, dict[Key, _Waiting[Key]]]] = {}
+        self._num_running: Counter[str] = Counter()
+        self._num_running_of_request: Counter[int] = Counter()
         self._deadlines: list[tuple[float, int, bool, Key]] = []
         self._order = itertools.count()
+        self._requests = itertools.count()
         self._mean_run_seconds: float | None = None
 
     @property
@@ -123,10 +133,12 @@ class Scheduler(Generic[Key]):
         """Queues all of ``tickets``, whose keys are new; or none, and returns False: no room."""
         if len(tickets) > self.room:
             return False
+        request = next(self._requests)
         for ticket in tickets:
-            waiting = _Waiting(ticket, next(self._order), now)
+            waiting = _Waiting(ticket, request, next(self._order), now)
             self._waiting[ticket.key] = waiting
-            self._queues.setdefault(ticket.client, {})[ticket.key] = waiting
+            requests = self._queues.setdefault(ticket.client, {})
+            requests.setdefault(request, {})[ticket.key] = waiting
             for deadline, of_queue in ((ticket.queue_deadline, True), (ticket.deadline, False)):
                 if deadline is not None:
                     entry = (deadline, waiting.order, of_queue, ticket.key)
@@ -138,15 +150,17 @@ class Scheduler(Generic[Key]):
         """Gives every free slot to a waiting job, by the policy above."""
         admissions = []
         while self._free_slots and self._waiting:
-            queue = min(self._queues.values(), key=self._claim)
-            waiting = next(iter(queue.values()))
+            client = min(self._queues, key=self._claim_of_client)
+            request = min(self._queues[client], key=self._num_running_of_request.__getitem__)
+            waiting = next(iter(self._queues[client][request].values()))
             ticket = waiting.ticket
-            self._leave_queue(ticket)
+            self._leave_queue(waiting)
             slot = self._free_slots.pop()
-            running = _Running(ticket, waiting.order, slot, now, now - waiting.since)
+            running = _Running(ticket, request, waiting.order, slot, now, now - waiting.since)
             self._running[ticket.key] = running
-            self._num_running[ticket.client] = self._num_running.get(ticket.client, 0) + 1
-            admissions.append(Admission(ticket.key, slot, running.queue_seconds))
+            self._num_running[client] += 1
+            self._num_running_of_request[request] += 1
+            admissions.append(Admission(ticket.key, request, slot, running.queue_seconds))
         return admissions
 
     def remove(self, key: Key, now: float) -> int | None:
@@ -160,13 +174,11 @@ class Scheduler(Generic[Key]):
         """
         waiting = self._waiting.get(key)
         if waiting is not None:
-            self._leave_queue(waiting.ticket)
+            self._leave_queue(waiting)
             return None
         running = self._running.pop(key)
-        client = running.ticket.client
-        self._num_running[client] -= 1
-        if not self._num_running[client]:
-            del self._num_running[client]
+        _decrement(self._num_running, running.ticket.client)
+        _decrement(self._num_running_of_request, running.request)
         self._free_slots.append(running.slot)
         seconds = now - running.since
         mean = seconds if self._mean_run_seconds is None else self._mean_run_seconds
@@ -205,13 +217,24 @@ class Scheduler(Generic[Key]):
         self._deadlines = [entry for entry in self._deadlines if entry[1] in orders]
         heapq.heapify(self._deadlines)
 
-    def _claim(self, queue: dict[Key, _Waiting[Key]]) -> tuple[int, int]:
-        first = next(iter(queue.values()))
-        return self._num_running.get(first.ticket.client, 0), first.order
+    def _claim_of_client(self, client: str) -> tuple[int, int]:
+        """The least goes first: how much it has running, and since when it waits."""
+        oldest = next(iter(self._queues[client].values()))
+        return self._num_running[client], next(iter(oldest.values())).order
 
-    def _leave_queue(self, ticket: Ticket[Key]) -> None:
+    def _leave_queue(self, waiting: _Waiting[Key]) -> None:
+        ticket = waiting.ticket
         del self._waiting[ticket.key]
-        queue = self._queues[ticket.client]
-        del queue[ticket.key]
-        if not queue:
+        requests = self._queues[ticket.client]
+        del requests[waiting.request][ticket.key]
+        if not requests[waiting.request]:
+            del requests[waiting.request]
+        if not requests:
             del self._queues[ticket.client]
+
+
+def _decrement(counter: Counter[_Counted], key: _Counted) -> None:
+    """So that nothing is left of what is not there any more."""
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]

@@ -25,6 +25,7 @@ class Sequence:
     """A job in slot ``slot``.
 
     Attributes:
+        request: number of the request it belongs to, whose jobs were submitted together.
         num_read: prompt tokens the state has consumed, or will have after the step that feeds
             ``next_token``.
         next_token: what the next step feeds; None if the logits follow from the state as it is.
@@ -45,6 +46,7 @@ class Sequence:
         self.key = key
         self.job = job
         self.slot = slot
+        self.request = 0
         self.prompt = np.array(job.prompt_token_ids, np.int32)
         self.num_unscored = self._count_unscored()
         ends = np.flatnonzero(self.prompt[: self.num_unscored] == end_of_text_id)

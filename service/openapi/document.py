@@ -97,8 +97,8 @@ def _answer_content(operation: Operation) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": _reference(operation.answer)}}
     if operation.streams:
         content["text/event-stream"] = {
+            # Without a type: some tools take the schema for that of the stream, some of an event.
             "schema": {
-                "type": "string",
                 "description": "Server-sent events, each an answer object; the last is [DONE].",
             }
         }

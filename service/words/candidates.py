@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from model.tokenizers.tokenizer import Tokenizer
@@ -26,6 +26,11 @@ def tokenize_candidates(
         else Candidate(tokenizer.decode(candidate, skip_special=False), candidate)
         for candidate in candidates
     ]
+
+
+def count_tokens(candidates: Iterable[Candidate]) -> int:
+    """The tokens of all ``candidates`` together."""
+    return sum(len(candidate.token_ids) for candidate in candidates)
 
 
 def shares(logprobs: Sequence[float]) -> list[float]:

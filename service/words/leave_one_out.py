@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from model.tokenizers.tokenizer import Tokenizer
 from service.words.token_tree_plan import ROOT, Path, TokenTreePlan, TreeWork, score_paths
 from service.words.word import word_spans
 
-_SEAM_REVERSED = re.compile(r"[ \n]\w")
+_SEAM_REVERSED = re.compile(r"[ \n]\S")
 _MAX_SEAM_DISTANCE = 10_000
 
 
@@ -76,18 +76,32 @@ class LeaveOneOut(NamedTuple):
 
 
 def divide_words(
-    tokenizer: Tokenizer, text: str, token_ids: tuple[int, ...], max_units: int
+    tokenizer: Tokenizer,
+    text: str,
+    token_ids: tuple[int, ...],
+    max_units: int,
+    check_work: Callable[[int], None] = lambda amount: None,
 ) -> DividedPrompt:
     """The last ``max_units`` words of ``text``, which ``token_ids`` stand for.
 
     Each goes with the white space right before it.
+
+    Args:
+        tokenizer: of the model.
+        text: the prompt.
+        token_ids: its tokens.
+        max_units: how many words, at most.
+        check_work: is told how much there would be to read for all words together, first in
+            characters, then in tokens; may raise.
     """
     spans = list(word_spans(text))[-max_units:]
     seam = _seam_before(text, spans[0].lead) if spans else 0
     shared = tuple(tokenizer.encode(text[:seam]))
     if token_ids[: len(shared)] != shared:  # ids that are not how the text is usually written
         seam, shared = 0, ()
+    check_work(len(spans) * (len(text) - seam))
     rests = tokenizer.encode_batch([text[seam : span.lead] + text[span.end :] for span in spans])
+    check_work(sum(map(len, rests)))
     units = [
         Unit(text[span.start : span.end], span.start, span.end, tuple(rest))
         for span, rest in zip(spans, rests, strict=True)

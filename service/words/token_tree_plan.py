@@ -7,13 +7,14 @@ What an endpoint does with a tree is a generator: it yields each ``Growth`` and 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model.state import IntArray
 from service.engine.growth import Grown, Growth, Look
 
 ResultT = TypeVar("ResultT")
@@ -70,8 +71,8 @@ class TokenTreePlan:
 
     def growth(
         self,
-        parents: Sequence[int],
-        token_ids: Sequence[int],
+        parents: Sequence[int] | IntArray,
+        token_ids: Sequence[int] | IntArray,
         *,
         scored: Sequence[bool] | None = None,
         looks: Sequence[Look | None] | None = None,
@@ -118,7 +119,7 @@ def views(grown: Grown) -> Iterator[View]:
 
 def score_paths(
     plan: TokenTreePlan,
-    paths: Sequence[Path],
+    paths: Iterable[Path],
     *,
     end_look: Look | None = None,
     kept: bool = False,
@@ -133,61 +134,84 @@ def score_paths(
         kept: whether the tree may go on from their ends.
         forgets: whether earlier nodes are kept no longer.
     """
+    bundles = bundle_paths(paths)
+    return (yield from score_bundles(plan, bundles, end_look=end_look, kept=kept, forgets=forgets))
+
+
+def score_bundles(
+    plan: TokenTreePlan,
+    bundles: Iterable[PathBundle],
+    *,
+    end_look: Look | None = None,
+    kept: bool = False,
+    forgets: bool = False,
+) -> TreeWork[list[ScoredPath]]:
+    """``score_paths`` of what ``bundle_paths`` gave: the same bundles serve many trees."""
     scored: list[ScoredPath] = []
-    while len(scored) < len(paths):
-        bundle = _Bundle(plan.num_nodes)
-        for path in paths[len(scored) :]:
-            bundle.add(path)
-            if bundle.num_nodes >= _NODES_PER_GROWTH:
-                break
+    for bundle in bundles:
         scored += yield from bundle.score(plan, end_look, kept, forgets and not scored)
     return scored
 
 
-class _Bundle:
-    """Paths scored by one growth, as a tree of their tokens."""
+def bundle_paths(paths: Iterable[Path]) -> Iterator[PathBundle]:
+    """``paths`` in bundles of no more nodes than the engine is to hold at a time."""
+    gathered: list[Path] = []
+    num_tokens = 0
+    for path in paths:
+        gathered.append(path)
+        num_tokens += len(path.token_ids)
+        if num_tokens >= _NODES_PER_GROWTH:
+            yield PathBundle(gathered)
+            gathered, num_tokens = [], 0
+    if gathered:
+        yield PathBundle(gathered)
 
-    def __init__(self, first: int) -> None:
-        self._first = first
-        self._nodes: dict[tuple[int, int], int] = {}
+
+class PathBundle:
+    """Paths that one growth scores, as a tree of their tokens; its nodes are numbered from 0."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        nodes: dict[tuple[int, int], int] = {}
         self._scored: list[bool] = []
-        self._chains: list[tuple[Path, list[int]]] = []
-
-    @property
-    def num_nodes(self) -> int:
-        return len(self._scored)
-
-    def add(self, path: Path) -> None:
-        node = path.node
-        chain = []
-        for place, token_id in enumerate(path.token_ids):
-            node = self._nodes.setdefault((node, token_id), self._first + len(self._scored))
-            if node == self._first + len(self._scored):
-                self._scored.append(False)
-            self._scored[node - self._first] |= place >= path.num_read
-            chain.append(node)
-        self._chains.append((path, chain))
+        self._chains: list[tuple[Path, IntArray]] = []
+        for path in paths:
+            node = ~path.node  # the tree's own nodes are the negative ones here
+            chain = []
+            for place, token_id in enumerate(path.token_ids):
+                node = nodes.setdefault((node, token_id), len(nodes))
+                if node == len(self._scored):
+                    self._scored.append(False)
+                self._scored[node] |= place >= path.num_read
+                chain.append(node)
+            self._chains.append((path, np.array(chain, np.int32)))
+        self._parents = np.array([parent for parent, _ in nodes], np.int32)
+        self._token_ids = np.array([token_id for _, token_id in nodes], np.int32)
+        self._ends = sorted({int(chain[-1]) for _, chain in self._chains if chain.size})
 
     def score(
         self, plan: TokenTreePlan, end_look: Look | None, kept: bool, forgets: bool
     ) -> TreeWork[list[ScoredPath]]:
-        ends = {chain[-1] for _, chain in self._chains if chain}
-        is_end = [node in ends for node in self._nodes.values()]
+        """How likely each path is in the tree of ``plan``."""
+        first, num_nodes = plan.num_nodes, len(self._token_ids)
+        looks: list[Look | None] = [None] * num_nodes
+        is_kept = [False] * num_nodes
+        for node in self._ends:
+            looks[node] = end_look
+            is_kept[node] = kept
         grown = yield plan.growth(
-            [parent for parent, _ in self._nodes],
-            [token_id for _, token_id in self._nodes],
+            np.where(self._parents < 0, ~self._parents, self._parents + first),
+            self._token_ids,
             scored=self._scored,
-            looks=[end_look if end else None for end in is_end],
-            kept=is_end if kept else None,
+            looks=looks,
+            kept=is_kept,
             forgets=forgets,
         )
-        logprobs = grown.logprobs.tolist()
-        view_of = dict(zip(sorted(ends), views(grown), strict=True)) if end_look else {}
+        view_of = dict(zip(self._ends, views(grown), strict=True)) if end_look else {}
         return [
             ScoredPath(
-                math.fsum(logprobs[node - self._first] for node in chain[path.num_read :]),
-                chain[-1] if chain else path.node,
-                view_of.get(chain[-1]) if chain else None,
+                math.fsum(grown.logprobs[chain[path.num_read :]].tolist()),
+                first + int(chain[-1]) if chain.size else path.node,
+                view_of.get(int(chain[-1])) if chain.size else None,
             )
             for path, chain in self._chains
         ]

@@ -16,7 +16,7 @@ LARGE = {"prompt": "One day " * 100_000}
 @pytest.fixture(scope="module")
 def small_service():
     """Bodies of a megabyte at most."""
-    flags = ("--max-body-bytes", "1048576", "--queue-timeout-s", "0.5")
+    flags = ("--max-body-bytes", "1048576", "--queue-timeout-s", "2")
     with running_service(tiny_bundle(), *flags) as service:
         yield service
 
@@ -103,9 +103,9 @@ def test_slow_senders_take_no_turn_and_bounded_memory(small_service):
 
 def test_a_large_request_that_runs_holds_nobody_up(small_service):
     """Its turn ends when the engine works on it."""
-    body = {"prompt": ["a " * 4000] * 60, "max_tokens": 4096, "ignore_eos": True, "stream": True}
+    body = {"prompt": ["a " * 8000] * 30, "max_tokens": 4096, "ignore_eos": True, "stream": True}
     with small_service.post("/v1/completions", body, stream=True) as answer:
-        assert answer.status_code == 200
+        assert answer.status_code == 200, answer.text
         assert small_service.load()[0] > 0
         assert small_service.post("/v1/tokenize", LARGE).status_code == 200
         assert small_service.load()[0] > 0

@@ -4,6 +4,7 @@ import base64
 import itertools
 import math
 import random
+import threading
 
 import numpy as np
 import openai
@@ -409,3 +410,67 @@ def test_a_fill_ends_when_its_client_goes(char_words):
         requests.post(f"{service.url}/v1/fill", json=body, timeout=0.5)
     wait_until(lambda: cancelled() > before, "the fill is cancelled")
     wait_until(lambda: service.load() == (0, 0), "its place is free")
+
+
+# What one request may ask for, and what it may do to others.
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "param"),
+    [
+        ("/v1/next", {"prompt": ["a"] * 128, "candidates": ["x." * 512] * 64}, "candidates"),
+        ("/v1/explain", {"prompt": "a." * 256 + "." * 30_000, "target": "b"}, "max_units"),
+    ],
+)
+def test_work_beyond_all_time_limits_is_refused_at_once(bpe, path, fields, param):
+    answer = bpe.service.post(path, fields)
+    assert answer.status_code == 400, answer.text
+    error = answer.json()["error"]
+    assert (error["code"], error["param"]) == ("invalid_value", param)
+    assert "4194304" in error["message"]
+
+
+@pytest.fixture(scope="module")
+def hurried():
+    """A service that gives up after a second."""
+    with running_service(tiny_bundle(), "--request-timeout-s", "1") as service:
+        yield service
+
+
+HEAVY = {
+    "/v1/next": {
+        "prompt": ["One", "day"] * 64,
+        "candidates": [f"{n} word" * 9 for n in range(999)],
+    },
+    "/v1/fill": {"text": "a ____ b" + " c" * 600, "pool": 2000, "max_right_tokens": 512},
+    "/v1/explain": {"prompt": "In Italy, " * 3000, "target": "!", "max_units": 512},
+    "/v1/score": {"input": ["One day " * 3000] * 64},
+}
+
+
+@pytest.mark.parametrize("path", HEAVY)
+def test_heavy_work_ends_with_its_time_and_frees_everything(hurried, path):
+    answer = hurried.post(path, HEAVY[path])
+    assert answer.status_code == 504, answer.text
+    assert answer.json()["error"]["code"] == "request_timeout"
+    assert answer.headers["x-should-retry"] == "false"
+    wait_until(lambda: hurried.load() == (0, 0), "the engine is free")
+
+
+@pytest.mark.parametrize("path", HEAVY)
+def test_heavy_work_ends_when_its_client_goes(bpe, path):
+    with pytest.raises(requests.exceptions.ReadTimeout):
+        requests.post(bpe.service.url + path, json=HEAVY[path], timeout=1.5)
+    wait_until(lambda: bpe.service.load() == (0, 0), "the client's leaving is noticed", 10)
+
+
+def test_others_are_answered_beside_heavy_work(bpe):
+    """Of the same client even: a request of one sequence waits for one slot, not for all."""
+    heavy = threading.Thread(target=bpe.service.post, args=("/v1/next", HEAVY["/v1/next"]))
+    heavy.start()
+    wait_until(lambda: bpe.service.load()[0] > 32, "the heavy work runs")
+    small = {"text": "One ____ in 1999", "pool": 20}
+    assert requests.post(bpe.service.url + "/v1/fill", json=small, timeout=60).status_code == 200
+    still_running = bpe.service.load()[0]
+    heavy.join()
+    assert still_running > 8

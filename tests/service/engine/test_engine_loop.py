@@ -10,6 +10,7 @@ from fake_runtime import FakeRuntime
 
 from model.sampling import SamplingParams
 from model.scoring import entropy_bits, log_softmax
+from service.engine.growth import Growth, Look
 from service.engine.loop import EngineLoop
 from service.engine.request import Finished, Job, PromptScored, Sampled, Started
 
@@ -434,9 +435,10 @@ def test_a_worker_that_is_gone_takes_its_jobs_with_it(loop):
     loop.submit("here", [Job(job_id="a", max_tokens=50)])
     loop.step()
     loop.drop_owner("gone")
-    assert "gone" not in loop.take_events()
+    events = loop.take_events()
+    assert "gone" not in events
     assert loop.scheduler.num_running + loop.scheduler.num_waiting == 1
-    assert tokens_of(finish(loop, "here")["a"]) == [*SCRIPT, END]
+    assert tokens_of(events["here"] + finish(loop, "here")["a"]) == [*SCRIPT, END]
 
 
 def test_two_workers_may_use_the_same_names(loop):
@@ -588,3 +590,76 @@ def test_counters(loop):
     assert counters.batch_rows_total == 7
     assert counters.steps_total == 5
     assert counters.batch_sizes[:3] == [3, 2, 0]
+
+
+def tree_job(job_id, num_nodes, client="a"):
+    """A job that tries as many continuations of one token each, and looks behind all of them."""
+    growth = Growth(
+        parents=np.zeros(num_nodes, np.int32),
+        token_ids=np.full(num_nodes, 5, np.int32),
+        scored=np.ones(num_nodes, np.bool_),
+        look_of=np.zeros(num_nodes, np.int32),
+        kept=np.zeros(num_nodes, np.bool_),
+        new_looks=(Look(top_k=1),),
+        last=True,
+    )
+    return Job(job_id=job_id, prompt_token_ids=(1,), max_tokens=0, growth=growth, client=client)
+
+
+@pytest.mark.parametrize("client", ["a", "b"])
+def test_a_small_request_does_not_wait_for_anothers_many_large_trees(loop, client):
+    """Of the same client or not: trees of one request end one by one and leave their slots."""
+    ends = []
+    loop.submit("w", [tree_job(f"large-{index}", 2000) for index in range(8)])
+    loop.step()
+    loop.submit("w", [tree_job("small", 300, client)])
+    while loop.busy:
+        loop.step()
+        events = loop.take_events().get("w", [])
+        ends += [event.job_id for event in events if isinstance(event, Finished)]
+    assert ends[:2] == ["large-0", "small"]
+    assert ends[2:] == [f"large-{index}" for index in range(1, 8)]
+
+
+def test_trees_of_several_clients_share_every_step(loop, runtime):
+    loop.submit("w", [tree_job("a", 1000, client="a")])
+    loop.submit("w", [tree_job("b", 1000, client="b"), tree_job("c", 80, client="c")])
+    ends = {}
+    while loop.busy:
+        before = runtime.rows_read
+        loop.step()
+        assert runtime.rows_read - before <= 128 + 3  # their prompts
+        for event in loop.take_events().get("w", []):
+            if isinstance(event, Finished):
+                ends[event.job_id] = loop.counters.steps_total
+    assert ends["c"] < ends["a"]
+    assert ends["c"] < ends["b"]
+    assert abs(ends["a"] - ends["b"]) <= 2
+
+
+def test_trees_leave_writers_their_steps(loop, runtime):
+    loop.submit("w", [Job(job_id="writes", max_tokens=400, ignore_eos=True)])
+    loop.step()
+    loop.take_events()
+    loop.submit("w", [tree_job("tree", 5000)])
+    for _ in range(10):
+        before = runtime.rows_read
+        loop.step()
+        assert tokens_of(loop.take_events()["w"])
+        assert runtime.rows_read - before <= 33
+
+
+def test_a_tree_ends_at_its_deadline_and_when_it_is_cancelled(loop, clock):
+    late = dataclasses.replace(tree_job("late", 50_000), deadline=clock.now + 1)
+    loop.submit("w", [late, tree_job("unwanted", 50_000)])
+    for _ in range(3):
+        loop.step()
+    clock.now += 2
+    loop.step()
+    loop.cancel("w", ["unwanted"])
+    events = loop.take_events()["w"]
+    ends = {event.job_id: event for event in events if isinstance(event, Finished)}
+    assert ends["late"].error_code == "request_timeout"
+    assert ends["unwanted"].finish_reason == "cancelled"
+    assert not loop.busy
+    assert loop.scheduler.num_running == 0

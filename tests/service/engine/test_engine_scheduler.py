@@ -44,6 +44,20 @@ def test_a_client_with_one_job_does_not_wait_behind_anothers_hundred():
     assert admitted(scheduler) == ["mine"]
 
 
+def test_a_request_with_one_job_does_not_wait_behind_another_of_the_same_client():
+    scheduler = Scheduler(max_running=2, max_queue=200)
+    submitted(scheduler, *range(100))
+    assert admitted(scheduler) == [0, 1]
+    submitted(scheduler, "a")
+    submitted(scheduler, "b", "c")
+    order = []
+    for key in (0, 1, "a", "b"):
+        scheduler.remove(key, 1.0)
+        order += admitted(scheduler)
+    # The request that has nothing running comes first, and of two such the older one.
+    assert order == ["a", 2, "b", "c"]
+
+
 def test_clients_with_as_many_running_go_by_age():
     scheduler = Scheduler(max_running=1, max_queue=10)
     for key, client in (("a1", "a"), ("b1", "b"), ("a2", "a"), ("c1", "c")):
@@ -138,6 +152,7 @@ class Bookkeeping(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.tickets = {}
+        self.request_of = {}
         self.ends_after = {}
         self.waiting = []  # in the order of arrival
         self.running = {}  # key to slot
@@ -162,6 +177,7 @@ class Bookkeeping(RuleBasedStateMachine):
         assert self.scheduler.submit(batch, self.now) == fits
         if fits:
             self.tickets.update((ticket.key, ticket) for ticket in batch)
+            self.request_of.update((ticket.key, batch[0].key) for ticket in batch)
             self.waiting += [ticket.key for ticket in batch]
 
     @rule(data=st.data())
@@ -190,9 +206,13 @@ class Bookkeeping(RuleBasedStateMachine):
         self.started[admission.key] = self.now
 
     def _next_by_the_policy(self):
-        """The oldest job of those whose clients have the fewest running."""
+        """The oldest job of the client, and in it the request, with the fewest running."""
         load = Counter(self.tickets[key].client for key in self.running)
-        return min(self.waiting, key=lambda key: (load[self.tickets[key].client], key))
+        running_of = Counter(self.request_of[key] for key in self.running)
+        first = min(self.waiting, key=lambda key: (load[self.tickets[key].client], key))
+        client = self.tickets[first].client
+        of_client = [key for key in self.waiting if self.tickets[key].client == client]
+        return min(of_client, key=lambda key: (running_of[self.request_of[key]], key))
 
     def _expire(self):
         due = {
