@@ -25,8 +25,8 @@ TreeWork = Generator[Growth, Grown, ResultT]
 #: The end of the prompt.
 ROOT = 0
 
-#: Nodes of one growth: what the engine holds at a time of a request with very many.
-_NODES_PER_GROWTH = 20_000
+#: Nodes of one growth, about: what the engine takes in, between two steps, of each of many trees.
+_NODES_PER_GROWTH = 4096
 
 
 class View(NamedTuple):
