@@ -1,5 +1,7 @@
 """Requests made up from the OpenAPI document, right and wrong ones: no failure, valid answers."""
 
+import os
+
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -10,8 +12,8 @@ from schemathesis.specs.openapi import checks
 
 from service.openapi.operations import OPERATIONS
 
-#: Of each operation, right and wrong ones each.
-NUM_EXAMPLES = 20
+#: Of each operation, right and wrong ones each. More: ``SCHEMATHESIS_EXAMPLES=400 make test ...``.
+NUM_EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "20"))
 #: The library asks for nothing at the address that it has the document from.
 ITSELF = "/openapi.json"
 CHECKS = [
