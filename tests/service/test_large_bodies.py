@@ -16,7 +16,7 @@ LARGE = {"prompt": "One day " * 100_000}
 @pytest.fixture(scope="module")
 def small_service():
     """Bodies of a megabyte at most."""
-    flags = ("--max-body-bytes", "1048576", "--queue-timeout-s", "2")
+    flags = ("--max-body-bytes", "1048576", "--queue-timeout-s", "5")
     with running_service(tiny_bundle(), *flags) as service:
         yield service
 
