@@ -106,7 +106,7 @@ def test_a_large_request_that_runs_holds_nobody_up(small_service):
     body = {"prompt": ["a " * 8000] * 30, "max_tokens": 4096, "ignore_eos": True, "stream": True}
     with small_service.post("/v1/completions", body, stream=True) as answer:
         assert answer.status_code == 200, answer.text
-        assert small_service.load()[0] > 0
+        wait_until(lambda: small_service.load()[0] > 0, "it runs")
         assert small_service.post("/v1/tokenize", LARGE).status_code == 200
         assert small_service.load()[0] > 0
     wait_until(lambda: small_service.load() == (0, 0), "the client's leaving is noticed")

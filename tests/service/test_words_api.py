@@ -2,10 +2,8 @@
 
 import base64
 import itertools
-import json
 import math
 import random
-import socket
 
 import numpy as np
 import openai
@@ -439,10 +437,6 @@ def hurried():
 
 
 HEAVY = {
-    "/v1/next": {
-        "prompt": ["One", "day"] * 64,
-        "candidates": [f"{n} word" * 9 for n in range(999)],
-    },
     "/v1/fill": {"text": "a ____ b" + " c" * 600, "pool": 2000, "max_right_tokens": 512},
     "/v1/explain": {"prompt": "In Italy, " * 3000, "target": "!", "max_units": 512},
     "/v1/score": {"input": ["One day " * 3000] * 64},
@@ -462,18 +456,4 @@ def test_heavy_work_ends_with_its_time_and_frees_everything(hurried, path):
 def test_heavy_work_ends_when_its_client_goes(bpe, path):
     with pytest.raises(requests.exceptions.ReadTimeout):
         requests.post(bpe.service.url + path, json=HEAVY[path], timeout=1.5)
-    wait_until(lambda: bpe.service.load() == (0, 0), "the client's leaving is noticed", 10)
-
-
-def test_others_are_answered_beside_heavy_work(bpe):
-    """Of the same client even: a request of one sequence waits for one slot, not for all."""
-    host, port = bpe.service.url.removeprefix("http://").split(":")
-    body = json.dumps(HEAVY["/v1/next"]).encode()
-    head = f"POST /v1/next HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-    with socket.create_connection((host, int(port)), 60) as line:
-        line.sendall(head.encode() + body)
-        wait_until(lambda: bpe.service.load()[0] > 32, "the heavy work runs")
-        small = {"text": "One ____ in 1999", "pool": 20}
-        assert bpe.service.post("/v1/fill", small).status_code == 200
-        assert bpe.service.load()[0] > 8
     wait_until(lambda: bpe.service.load() == (0, 0), "the client's leaving is noticed", 10)
