@@ -14,10 +14,10 @@ $(error Say what to train on: make train CORPUS=path/to/texts)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help serve train test lint bench examples fuzz clean distclean
+.PHONY: help serve train test test-clients lint bench examples fuzz clean distclean
 
 help: ## list what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 serve: .venv-serve/.complete ## serve a bundle: PORT=8000 BUNDLES=bundles/travel
 	@exec .venv-serve/bin/python -m service --port "$(PORT)" --bundles "$(BUNDLES)"
@@ -29,6 +29,9 @@ train: $(TRAIN_VENV)/.complete ## train on your text and publish: CORPUS=path NA
 
 test: .venv-dev/.complete ## run all tests; ARGS= goes to pytest
 	@.venv-dev/bin/python -m pytest $(ARGS)
+
+test-clients: .venv-dev/.complete .venv-clients/.complete ## lm-eval and litellm against the service; over a gigabyte
+	@.venv-dev/bin/python -m pytest tests/contracts/test_evaluation_clients.py $(ARGS)
 
 lint: .venv-dev/.complete ## ruff and mypy, strictly
 	@.venv-dev/bin/ruff check .
@@ -49,7 +52,7 @@ clean: ## remove caches and build products; bundles and runs stay
 	find benchmarks model service tests training -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean ## also remove the virtual environments
-	rm -rf .venv-serve .venv-train .venv-dev
+	rm -rf .venv-serve .venv-train .venv-dev .venv-clients
 
 .venv-%/.complete: requirements/%.txt requirements/make-venv
 	@requirements/make-venv .venv-$* $<

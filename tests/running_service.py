@@ -15,6 +15,8 @@ import requests
 
 PROJECT = Path(__file__).parent.parent
 PATIENCE_SECONDS = 60.0
+#: A start imports much and runs processes one after another; under load that takes its time.
+START_SECONDS = 150.0
 
 
 def wait_until(condition, what: str, seconds: float = PATIENCE_SECONDS):
@@ -40,7 +42,7 @@ class RunningService:
         )
         self.session = requests.Session()
         try:
-            wait_until(self._port_or_dead, "the service is ready")
+            wait_until(self._port_or_dead, "the service is ready", START_SECONDS)
         except BaseException:
             self.stop()
             raise

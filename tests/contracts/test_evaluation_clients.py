@@ -1,15 +1,23 @@
 """lm-eval (``local-completions``) and litellm, unmodified, against a running service.
 
 They bring more than a gigabyte of packages, so they are tested where they are installed:
-``make .venv-clients/.complete``, or set CLIENTS_PYTHON to a Python that has them.
+``make test-clients``, or set CLIENTS_PYTHON to a Python that has them.
 """
 
 import json
+import math
 import os
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tiny_bundle import tiny_bundle
+
+from model.bundle.load import load_bundle
+from model.runtime.litert_runtime import LiteRTRuntime
+from model.tokenizers import Tokenizer
+from training.evaluate import held_out_text, runtime_nats
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = os.environ.get("CLIENTS_PYTHON", str(ROOT / ".venv-clients/bin/python"))
@@ -19,9 +27,13 @@ CHOICES = [
     {"question": "I learnt some of the", "choices": [" Italian language", " café"], "gold": 0},
 ]
 
-pytestmark = pytest.mark.skipif(
-    not Path(PYTHON).exists(), reason="not installed; make .venv-clients/.complete installs them"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not Path(PYTHON).exists(), reason="not installed; make test-clients installs them"
+    ),
+    # A gigabyte of packages is long in being imported where the cores are short.
+    pytest.mark.timeout(900),
+]
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +71,24 @@ def test_lm_eval_rolling_perplexity_is_our_score(service, found):
     rolling = [sample[0] for sample in found["lm_eval"]["responses"]["local_rolling"]]
     ours = [item["total_logprob"] for item in score(service, input=TEXTS, score_first_token=True)]
     assert rolling == pytest.approx(ours, abs=1e-3)
+
+
+def test_lm_eval_rolling_perplexity_is_our_own_evaluation(found):
+    """The pipeline's, without the service: each text a document, read after the start token."""
+    bundle = load_bundle(tiny_bundle())
+    runtime = LiteRTRuntime(bundle.network_path, bundle.config)
+    tokenizer = Tokenizer.load(bundle.tokenizer_path)
+    documents = [[tokenizer.end_of_text_id, *tokenizer.encode(text)] for text in TEXTS]
+    texts = [held_out_text(np.array(ids), tokenizer, 0) for ids in documents]
+    nats = [runtime_nats(runtime, text) for text in texts]
+    rolling = [sample[0] for sample in found["lm_eval"]["responses"]["local_rolling"]]
+    assert rolling == pytest.approx([-value for value in nats], abs=1e-3)
+    score = texts[0].score(nats[0])
+    assert [text.num_bytes for text in texts] == [len(text.encode()) for text in TEXTS]
+    assert math.exp(-rolling[0] / score.num_tokens) == pytest.approx(score.perplexity, rel=1e-3)
+    per_byte = math.exp(sum(nats) / sum(text.num_bytes for text in texts))
+    metrics = found["lm_eval"]["results"]["local_rolling"]
+    assert metrics["byte_perplexity,none"] == pytest.approx(per_byte, abs=1e-3)
 
 
 def test_lm_eval_loglikelihoods_are_our_score(service, found):
