@@ -1,10 +1,10 @@
 """``POST /v1/completions`` over real HTTP."""
 
 import json
-import random
 
 import pytest
-from tiny_bundle import TEXTS, tiny_bundle
+from event_stream import events, join
+from tiny_bundle import tiny_bundle
 
 from model.tokenizers import Tokenizer
 from service.protocol.completions import Completion
@@ -15,41 +15,6 @@ PROMPT = "In Italy, I had"
 @pytest.fixture(scope="module")
 def tokenizer():
     return Tokenizer.load(tiny_bundle() / "1" / "tokenizer.json")
-
-
-def events(service, fields):
-    """The data of a stream's events, ``[DONE]`` not included; the status must be 200."""
-    answer = service.post("/v1/completions", {**fields, "stream": True}, stream=True)
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
-    lines = answer.content.decode("ascii").split("\n\n")
-    assert lines[-1] == ""
-    assert all(line.startswith("data: ") for line in lines[:-1])
-    assert lines[-2] == "data: [DONE]"
-    return [json.loads(line.removeprefix("data: ")) for line in lines[:-2]]
-
-
-def join(chunks):
-    """The choices that a stream's chunks add up to."""
-    choices = {}
-    for chunk in chunks:
-        for piece in chunk["choices"]:
-            choice = choices.setdefault(piece["index"], {"text": "", "index": piece["index"]})
-            assert "finish_reason" not in choice, "nothing follows the last chunk of a choice"
-            choice["text"] += piece["text"]
-            if piece["finish_reason"] is not None:
-                assert piece["text"] == ""
-                choice |= {name: piece[name] for name in ("finish_reason", "stop_reason")}
-            for name in ("prompt_token_ids", "token_ids"):
-                if name in piece:
-                    choice[name] = choice.get(name, []) + piece[name]
-            if piece["logprobs"] is None:
-                choice["logprobs"] = None
-            else:
-                parts = choice.setdefault("logprobs", {})
-                for name, values in piece["logprobs"].items():
-                    parts[name] = parts.get(name, []) + values
-    return [choices[index] for index in sorted(choices)]
 
 
 def test_an_answer_has_the_contracts_shape(service):
@@ -356,54 +321,3 @@ def test_usage_in_streams(service):
     assert counts == sorted(counts)
     assert counts[-1] == 5
     assert all(chunk["choices"] for chunk in chunks)
-
-
-def random_fields(generator, tokenizer):
-    """Some request or other that can be answered."""
-    vocabulary = list(range(tokenizer.vocab_size))
-    fields = {
-        "prompt": generator.choice(
-            [
-                "",
-                PROMPT,
-                generator.choice(TEXTS)[: generator.randrange(40)],
-                [generator.choice(TEXTS)[:9], PROMPT],
-                generator.choices(vocabulary, k=generator.randrange(1, 6)),
-            ]
-        ),
-        "seed": generator.randrange(1000),
-        "max_tokens": generator.randrange(25),
-    }
-    optional = {
-        "temperature": generator.choice([0, 0.5, 1.0, 2.0]),
-        "top_p": generator.choice([0.3, 0.9]),
-        "top_k": generator.choice([1, 5, 50]),
-        "n": generator.choice([2, 3]),
-        "echo": True,
-        "logprobs": generator.choice([0, 1, 4]),
-        "stop": generator.choice([["!", "a"], ["\ufffd"], [" I", "4"], "e"]),
-        "include_stop_str_in_output": True,
-        "stop_token_ids": generator.choices(vocabulary, k=3),
-        "min_tokens": generator.randrange(fields["max_tokens"] + 1),
-        "ignore_eos": True,
-        "skip_special_tokens": False,
-        "add_special_tokens": True,
-        "truncate_prompt_tokens": generator.choice([1, 2, 5]),
-        "return_token_ids": True,
-        "logit_bias": {"0": 8, "33": 5},
-        "repetition_penalty": 1.3,
-        "frequency_penalty": 0.7,
-    }
-    chosen = generator.sample(sorted(optional), generator.randrange(8))
-    return fields | {name: optional[name] for name in chosen}
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_random_streams_equal_plain_answers(service, tokenizer, seed):
-    generator = random.Random(seed)
-    for _ in range(15):
-        fields = random_fields(generator, tokenizer)
-        plain = service.complete(**fields)
-        chunks = events(service, fields | {"stream_options": {"include_usage": True}})
-        assert join(chunks[:-1]) == plain["choices"], fields
-        assert chunks[-1]["usage"] == plain["usage"], fields
