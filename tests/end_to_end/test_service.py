@@ -184,8 +184,10 @@ def test_requests_that_take_too_long():
 def test_a_killed_engine_fails_its_requests_and_comes_back():
     with running_service(tiny_bundle(), *FLAGS) as service:
         plain, stream = Open(service, ENDLESS), Open(service, ENDLESS | {"stream": True})
+        wait_until(lambda: service.load() == (2, 0), "both places are taken")
+        stream.begin()
         waiting = Open(service, ENDLESS)
-        wait_until(lambda: service.load() == (2, 1), "both places are taken")
+        wait_until(lambda: service.load() == (2, 1), "the third one waits")
         os.kill(service.children()["engine bpe"], signal.SIGKILL)
         for request in (plain, waiting):
             answer = request.read()

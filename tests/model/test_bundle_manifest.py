@@ -113,6 +113,7 @@ def paths_to_required_fields() -> list[str]:
         "schema_version", "version", "tokenizer.file", "network.file", "weights.file",
         "weights.dtype", "scores.int8", "scores.ngram", "provenance.source_titles",
         "provenance.settings", "provenance.minutes", "provenance.machine",
+        "example_prompt",
     }  # fmt: skip
     paths = []
     for name, field in BundleManifest.model_fields.items():
