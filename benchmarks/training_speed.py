@@ -15,6 +15,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -94,8 +95,8 @@ def measure(task: dict[str, int], names: Sequence[str], repeats: int) -> list[Re
         RuntimeError: a contender died, or computes another loss than ours.
     """
     steps: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    contenders = [Contender(name, task) for name in names]
-    try:
+    with ExitStack() as running:
+        contenders = [running.enter_context(Contender(name, task)) for name in names]
         for contender in contenders:
             first = contender.step()
             contender.step()
@@ -104,9 +105,6 @@ def measure(task: dict[str, int], names: Sequence[str], repeats: int) -> list[Re
         for _ in range(repeats):
             for contender in contenders:
                 steps[contender.name].append(contender.step())
-    finally:
-        for contender in contenders:
-            contender.__exit__(None, None, None)
     tokens = task["batch_size"] * task["window"]
     baseline = "keras.layers.LSTM, float32"
     results = []
