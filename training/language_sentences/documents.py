@@ -16,8 +16,11 @@ from training.language_sentences.countries import read_countries
 from training.language_sentences.passages import passages
 from training.language_sentences.phrases import as_prose
 
-#: Of the documents, how many hold several passages.
-_JOINED_SHARE = 0.15
+#: How many passages a document holds, one as likely as the other: a model that sees each passage in
+#: a document of its own learns that texts are short.
+_PASSAGES = (1, 2, 4, 8, 16, 32)
+#: How many blocks of a document are paragraphs of prose, where there is some.
+_PROSE_SHARE = 0.25
 _MAX_PROSE = 20_000
 _PROSE_WORDS = range(20, 91)
 
@@ -43,7 +46,7 @@ def write_documents(path: Path, count: int, seed: int, prose_folder: Path | None
     rng = random.Random(f"documents {seed}")
     prose = [] if prose_folder is None else list(_plain_prose(prose_folder))
     prose = rng.sample(prose, min(len(prose), _MAX_PROSE))
-    documents = _documents(islice(passages(seed, tuple(prose)), count), rng)
+    documents = _documents(islice(passages(seed, tuple(prose)), count), prose, rng)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8") as stream:
@@ -57,11 +60,15 @@ def write_documents(path: Path, count: int, seed: int, prose_folder: Path | None
         raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _documents(texts: Iterator[str], rng: random.Random) -> Iterator[str]:
-    """Most passages alone, some two to five together."""
+def _documents(texts: Iterator[str], prose: list[str], rng: random.Random) -> Iterator[str]:
+    """Passages, few or many together, with paragraphs of ``prose`` before and between them."""
     for text in texts:
-        number = rng.randint(1, 4) if rng.random() < _JOINED_SHARE else 0
-        yield "\n\n".join([text, *islice(texts, number)])
+        document = []
+        for passage in (text, *islice(texts, rng.choice(_PASSAGES) - 1)):
+            if prose and rng.random() < _PROSE_SHARE:
+                document.append(rng.choice(prose))
+            document.append(passage)
+        yield "\n\n".join(document)
 
 
 def _plain_prose(folder: Path) -> Iterator[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import re
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
@@ -12,6 +14,8 @@ from training.language_sentences.countries import Country, read_countries
 from training.language_sentences.people import I, Person, a_name, any_person
 from training.language_sentences.phrases import choose, read_phrases
 
+#: 0 leaves a language as frequent as its countries make it, 1 makes all about equally frequent.
+_LEVELLING = 0.6
 _SLOT = re.compile(r"\{([a-zA-Z]+)(\d?)(?::([a-z]+))?\}")
 _PLACES = (
     ("{land}", 46),
@@ -180,4 +184,27 @@ def _finished_spot(country: Country, words: dict[str, str], language: str) -> Sp
 
 @cache
 def _cumulative_weights() -> tuple[float, ...]:
-    return tuple(accumulate(country.weight for country in read_countries()))
+    """Countries by their own weight, those less often whose language many others speak as well.
+
+    Otherwise every seventh passage would be about Spanish, and a model that does not know which
+    language follows would do best to say so each time.
+    """
+    countries = read_countries()
+    spoken: defaultdict[str, float] = defaultdict(float)
+    for country in countries:
+        for language, share in _shares(country):
+            spoken[language] += country.weight * share
+    return tuple(
+        accumulate(
+            country.weight
+            * sum(share * spoken[language] ** -_LEVELLING for language, share in _shares(country))
+            for country in countries
+        )
+    )
+
+
+def _shares(country: Country) -> Iterator[tuple[str, float]]:
+    """Its languages, each with its share of the country's passages."""
+    total = sum(country.languages.values())
+    for language, weight in country.languages.items():
+        yield language, weight / total
