@@ -103,3 +103,35 @@ def evaluation_rows(num_tokens: int, row_tokens: int = 4096, max_rows: int = 32)
     Each row lacks the context before its start, so rows are kept at ``row_tokens`` or longer.
     """
     return max(1, min(max_rows, num_tokens // row_tokens))
+
+
+def validation_rows(token_ids: TokenArray, max_tokens: int, window: int) -> tuple[IntArray, int]:
+    """At most ``max_tokens`` tokens from all over a text as rows [rows, tokens + 1], and a window.
+
+    The rows lie evenly from the start of the text to its end: its first chapter alone may be much
+    easier or harder than the rest.
+
+    Args:
+        token_ids: [tokens] of any unsigned type, memory-mapped.
+        max_tokens: most tokens that are to be predicted.
+        window: tokens one would like to read at once.
+
+    Returns:
+        The rows, int32, and the tokens to read at once: ``window`` or less where rows are shorter,
+        and a divisor of their length.
+
+    Raises:
+        TrainingError: there are fewer than 2 tokens.
+    """
+    num_tokens = min(max_tokens, len(token_ids) - 1)
+    if num_tokens < 1:
+        raise TrainingError("the corpus has no validation text; raise --validation-share")
+    num_rows = evaluation_rows(num_tokens, row_tokens=256)
+    row_tokens = num_tokens // num_rows
+    window = min(window, row_tokens)
+    row_tokens -= row_tokens % window
+    starts = np.linspace(0, len(token_ids) - 1 - row_tokens, num_rows).astype(np.int64)
+    rows: IntArray = np.asarray(
+        token_ids[starts[:, None] + np.arange(row_tokens + 1)], dtype=np.int32
+    )
+    return rows, window

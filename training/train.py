@@ -15,11 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from model.errors import TrainingError
-from model.state import FloatArray, IntArray
-from training.batches import StreamBatches, evaluation_rows
+from model.state import FloatArray
+from training.batches import StreamBatches, validation_rows
 from training.checkpoint import Checkpoint, newest_checkpoint, write_checkpoint
 from training.data_parallel import ALONE, Workers
 from training.log import Log, SilentLog, TrainingLog
@@ -106,7 +104,7 @@ class Trainer:
         self._batches = StreamBatches(
             train_ids, plan.batch_size, plan.window, end_of_text_id, plan.seed
         )
-        self._validation, self._validation_window = _validation_rows(
+        self._validation, self._validation_window = validation_rows(
             validation_ids, plan.validation_tokens, plan.window
         )
         self._end_of_text_id = end_of_text_id
@@ -285,24 +283,6 @@ class Trainer:
         self._at = _Progress(**checkpoint.meta)
         self._best = checkpoint.group("best")
         self._step.assign(checkpoint.arrays)
-
-
-def _validation_rows(token_ids: TokenArray, max_tokens: int, window: int) -> tuple[IntArray, int]:
-    """The first ``max_tokens`` validation tokens as rows [rows, tokens + 1], and their window.
-
-    Raises:
-        TrainingError: there are fewer than 2 validation tokens.
-    """
-    num_tokens = min(max_tokens, len(token_ids) - 1)
-    if num_tokens < 1:
-        raise TrainingError("the corpus has no validation text; raise --validation-share")
-    num_rows = evaluation_rows(num_tokens, row_tokens=256)
-    row_tokens = num_tokens // num_rows
-    window = min(window, row_tokens)
-    row_tokens -= row_tokens % window
-    starts = np.arange(num_rows)[:, None] * row_tokens
-    rows: IntArray = np.asarray(token_ids[starts + np.arange(row_tokens + 1)], np.int32)
-    return rows, window
 
 
 def trained_weights(run: RunDirectory) -> tuple[dict[str, FloatArray], dict[str, Any]]:

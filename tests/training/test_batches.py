@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.errors import TrainingError
-from training.batches import StreamBatches, evaluation_rows
+from training.batches import StreamBatches, evaluation_rows, validation_rows
 
 END_OF_TEXT = 0
 
@@ -85,3 +85,23 @@ def test_rows_for_scoring_are_long_enough_and_not_too_many(num_tokens, row_token
     rows = evaluation_rows(num_tokens, row_tokens, max_rows)
     assert 1 <= rows <= max_rows
     assert rows == 1 or num_tokens // rows >= row_tokens
+
+
+@given(st.integers(2, 3_000), st.integers(1, 3_000), st.integers(1, 70))
+def test_validation_rows_lie_all_over_the_text(num_tokens, max_tokens, window):
+    rows, row_window = validation_rows(numbered_ids(num_tokens), max_tokens, window)
+    num_rows, row_tokens = rows.shape[0], rows.shape[1] - 1
+    assert row_window <= window
+    assert row_tokens % row_window == 0
+    assert num_rows * row_tokens <= min(max_tokens, num_tokens - 1)
+    assert (np.diff(rows, axis=1) == 1).all()
+    assert rows[0, 0] == 0
+    if num_rows > 1:
+        assert rows[-1, -1] == num_tokens - 1
+        gaps = np.diff(rows[:, 0])
+        assert gaps.max() - gaps.min() <= 1
+
+
+def test_rows_that_hold_the_whole_text_hold_every_token_once():
+    rows, _ = validation_rows(numbered_ids(1_024 + 1), 1_024, 64)
+    assert sorted(rows[:, 1:].ravel()) == list(range(1, 1_025))
