@@ -197,12 +197,11 @@ class CompletionRun:
 
     def usage(self) -> Usage:
         """Tokens counted so far: each prompt once, every token sampled."""
-        num_prompt = sum(len(prompt.token_ids) for prompt in self._prompts)
-        num_sampled = sum(candidate.num_tokens for candidate in self.candidates)
-        return Usage(
-            prompt_tokens=num_prompt,
-            completion_tokens=num_sampled,
-            total_tokens=num_prompt + num_sampled,
+        first_of_prompts = self.candidates[:: self._request.num_candidates]
+        return Usage.of(
+            sum(len(prompt.token_ids) for prompt in self._prompts),
+            sum(candidate.num_tokens for candidate in self.candidates),
+            num_cached=sum(candidate.cached_tokens for candidate in first_of_prompts),
         )
 
     def summary(self) -> str:

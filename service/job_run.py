@@ -19,6 +19,11 @@ class JobResult:
     finished: Finished | None = None
 
     @property
+    def cached_tokens(self) -> int:
+        """Tokens of the prompt that were not read again."""
+        return 0 if self.finished is None else self.finished.cached_tokens
+
+    @property
     def prompt_logprobs(self) -> list[float]:
         """Of the prompt's tokens, those that were to be scored, in order."""
         return [value for part in self.prompt_scored for value in part.scores.logprobs.tolist()]

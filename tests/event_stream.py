@@ -5,9 +5,17 @@ import json
 
 def events(service, fields):
     """The data of a stream's events, ``[DONE]`` not included; the status must be 200."""
-    answer = service.post("/v1/completions", {**fields, "stream": True}, stream=True)
+    return read(service.post("/v1/completions", {**fields, "stream": True}))
+
+
+def read(answer):
+    """The same of an answer of ``requests`` that is there as a whole."""
     assert answer.status_code == 200, answer.text
-    assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+    headers = answer.headers
+    assert headers["Content-Type"] == "text/event-stream; charset=utf-8"
+    assert (headers["Cache-Control"], headers["X-Accel-Buffering"]) == ("no-cache", "no")
+    assert "Content-Length" not in headers
+    assert {"x-request-id", "foretoken-model"} <= set(map(str.lower, headers))
     lines = answer.content.decode("ascii").split("\n\n")
     assert lines[-1] == ""
     assert all(line.startswith("data: ") for line in lines[:-1])
@@ -23,9 +31,13 @@ def join(chunks):
             choice = choices.setdefault(piece["index"], {"text": "", "index": piece["index"]})
             assert "finish_reason" not in choice, "nothing follows the last chunk of a choice"
             choice["text"] += piece["text"]
-            if piece["finish_reason"] is not None:
+            if piece["finish_reason"] is None:
+                assert not {"state", "state_tokens", "state_offset"} & piece.keys()
+                assert piece["stop_reason"] is None
+            else:
                 assert piece["text"] == ""
-                choice |= {name: piece[name] for name in ("finish_reason", "stop_reason")}
+                whole = piece.keys() - {"text", "logprobs", "prompt_token_ids", "token_ids"}
+                choice |= {name: piece[name] for name in whole}
             for name in ("prompt_token_ids", "token_ids"):
                 if name in piece:
                     choice[name] = choice.get(name, []) + piece[name]

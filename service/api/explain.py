@@ -73,7 +73,7 @@ def explain_blueprint(front: Front) -> Blueprint:
             method=body.method,
             contributions=_contributions(divided.units, result),
             ranking=result.ranking,
-            usage=Usage(prompt_tokens=total, completion_tokens=0, total_tokens=total),
+            usage=Usage.of(total, num_cached=runner.cached_tokens),
         )
         return Response(answer.model_dump_json(ensure_ascii=True), mimetype="application/json")
 
@@ -81,9 +81,14 @@ def explain_blueprint(front: Front) -> Blueprint:
 
 
 class _Runner:
-    """Runs the jobs of one request, one after the other, within its time."""
+    """Runs the jobs of one request, one after the other, within its time.
+
+    Attributes:
+        cached_tokens: of the prompt of the first, those that were not read again.
+    """
 
     def __init__(self, model: ServedModel) -> None:
+        self.cached_tokens = 0
         self.answer_id = f"expl-{uuid.uuid4().hex}"
         self.model = model
         self._peer = Peer(request.environ)
@@ -92,8 +97,9 @@ class _Runner:
 
     def run(self, prompt: tuple[int, ...], work: TreeWork[ResultT]) -> ResultT:
         """What ``work`` on the tree behind ``prompt`` ends with."""
+        number = next(self._numbers)
         job = Job(
-            job_id=f"{self.answer_id}-{next(self._numbers)}",
+            job_id=f"{self.answer_id}-{number}",
             prompt_token_ids=prompt,
             max_tokens=0,
             tokens_per_event=ALL_AT_ONCE,
@@ -102,6 +108,8 @@ class _Runner:
             client=g.client,
         )
         (result,) = run_trees(self.model, [job], [work], self._peer)
+        if number == 0:
+            self.cached_tokens = result.job.cached_tokens
         return result.value
 
 

@@ -62,7 +62,7 @@ def fill_blueprint(front: Front) -> Blueprint:
             pool_size=len(words),
             prior_coverage=coverage(words),
             data=_entries(words[: body.top_n]),
-            usage=Usage(prompt_tokens=total, completion_tokens=0, total_tokens=total),
+            usage=Usage.of(total, num_cached=result.job.cached_tokens),
         )
         return Response(answer.model_dump_json(ensure_ascii=True), mimetype="application/json")
 

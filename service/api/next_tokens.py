@@ -84,7 +84,10 @@ def next_blueprint(front: Front) -> Blueprint:
                 _data(index, result, model.tokenizer, candidates, entry)
                 for index, (result, entry) in enumerate(zip(results, entries, strict=True))
             ],
-            usage=_usage(prompts),
+            usage=Usage.of(
+                sum(len(prompt.token_ids) for prompt in prompts),
+                num_cached=sum(result.cached_tokens for result in finished),
+            ),
         )
         return Response(_to_json(answer), mimetype="application/json")
 
@@ -231,11 +234,6 @@ def _candidates(
             zip(candidates, logprobs, shares(logprobs), ranks(logprobs), strict=True)
         )
     ]
-
-
-def _usage(prompts: Sequence[PreparedPrompt]) -> Usage:
-    total = sum(len(prompt.token_ids) for prompt in prompts)
-    return Usage(prompt_tokens=total, completion_tokens=0, total_tokens=total)
 
 
 def _to_json(answer: NextAnswer) -> str:

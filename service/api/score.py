@@ -59,7 +59,7 @@ def score_blueprint(front: Front) -> Blueprint:
                 )
                 for index, (text, result) in enumerate(zip(texts, results, strict=True))
             ],
-            usage=Usage(prompt_tokens=total, completion_tokens=0, total_tokens=total),
+            usage=Usage.of(total, num_cached=sum(result.cached_tokens for result in results)),
         )
         return Response(
             answer.model_dump_json(ensure_ascii=True, exclude_unset=True),

@@ -101,12 +101,29 @@ class CompletionRequest(Request):
         return bool(self.suffix) or self.num_candidates > self.n
 
 
+class PromptTokensDetails(BaseModel):
+    """Of the prompt tokens: ``cached_tokens`` had been read before and were not read again."""
+
+    cached_tokens: int
+
+
 class Usage(BaseModel):
     """Token counts of one request."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+
+    @classmethod
+    def of(cls, num_prompt: int, num_completion: int = 0, *, num_cached: int) -> Self:
+        """The usage of so many prompt tokens, some of them cached, and so many sampled."""
+        return cls(
+            prompt_tokens=num_prompt,
+            completion_tokens=num_completion,
+            total_tokens=num_prompt + num_completion,
+            prompt_tokens_details=PromptTokensDetails(cached_tokens=num_cached),
+        )
 
 
 class Logprobs(BaseModel):

@@ -93,6 +93,9 @@ def open_runtime(tmp_path_factory: pytest.TempPathFactory) -> Opener:
 
 @pytest.fixture(scope="session")
 def service() -> Iterator[RunningService]:
-    """One running service that the contract tests over HTTP share: limits as by default."""
-    with running_service(tiny_bundle()) as service:
+    """One running service that the contract tests over HTTP share: limits as by default.
+
+    Its admin key is ``admin``.
+    """
+    with running_service(tiny_bundle(), "--admin-key", "admin") as service:
         yield service

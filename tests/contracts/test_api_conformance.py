@@ -406,7 +406,9 @@ def send(service, path, body, **headers):
 def said(answer):
     """A 200 answer without what differs from request to request."""
     assert answer.status_code == 200, answer.text
-    return {key: value for key, value in answer.json().items() if key not in ("id", "created")}
+    body = answer.json()
+    body.get("usage", {}).pop("prompt_tokens_details", None)
+    return {key: value for key, value in body.items() if key not in ("id", "created")}
 
 
 def check_error(answer, status, code, param):

@@ -84,10 +84,6 @@ def check(answer, status, code):
     return error
 
 
-def test_administration_without_a_key(service):
-    check(service.get("/admin/models"), 403, "admin_disabled")
-
-
 def test_too_many_requests():
     with running_service(tiny_bundle(), "--requests-per-minute", "2") as service:
         body = {"prompt": "One", "max_tokens": 1}
@@ -106,6 +102,15 @@ def test_too_many_requests():
             assert service.post(path, {"prompt": "a"}).status_code == 200
 
 
+class NoModels:
+    """A table of models in which nothing can be found, for reasons of its own."""
+
+    default = SimpleNamespace(id="bpe", version="1")
+
+    def borrow(self, name):
+        raise RuntimeError("a secret path: /etc/passwd")
+
+
 def front_of(models, folder):
     return Front(
         Settings(),
@@ -114,6 +119,12 @@ def front_of(models, folder):
         follow_reloads=lambda: None,
         runtime_directory=folder,
     )
+
+
+def test_administration_without_a_key(tmp_path):
+    client = create_app(front_of(NoModels(), tmp_path)).test_client()
+    check(client.get("/admin/models"), 403, "admin_disabled")
+    check(client.post("/admin/reload"), 403, "admin_disabled")
 
 
 def test_a_model_without_an_engine_yet(tmp_path):
@@ -133,17 +144,8 @@ def test_a_model_without_an_engine_yet(tmp_path):
         model.engines.close()
 
 
-class BrokenModels:
-    """A table of models in which nothing can be found, for reasons of its own."""
-
-    default = SimpleNamespace(id="bpe", version="1")
-
-    def borrow(self, name):
-        raise RuntimeError("a secret path: /etc/passwd")
-
-
 def test_a_bug_is_answered_and_logged_under_the_request_id(tmp_path, caplog):
-    client = create_app(front_of(BrokenModels(), tmp_path)).test_client()
+    client = create_app(front_of(NoModels(), tmp_path)).test_client()
     with caplog.at_level(logging.ERROR):
         answer = client.post("/v1/completions", json={}, headers={"X-Request-Id": "my-id"})
     error = check(answer, 500, "internal_error")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import event_stream
 import pytest
 import requests
 from running_service import PATIENCE_SECONDS, RunningService, running_service, wait_until
@@ -60,10 +61,8 @@ def text_of(answer: requests.Response) -> str:
     """The completion, streamed or not."""
     if not answer.headers["Content-Type"].startswith("text/event-stream"):
         return answer.json()["choices"][0]["text"]
-    events = answer.text.split("\n\n")
-    assert events[-2:] == ["data: [DONE]", ""], answer.text[-300:]
-    chunks = [json.loads(event.removeprefix("data: ")) for event in events[:-2]]
-    return "".join(chunk["choices"][0]["text"] for chunk in chunks)
+    (choice,) = event_stream.join(event_stream.read(answer))
+    return choice["text"]
 
 
 def flood(service: RunningService, bodies: list[Body]) -> list[requests.Response]:

@@ -48,7 +48,26 @@ def test_openai_stream_joins_to_the_plain_answer(client):
     assert tokens == plain.choices[0].logprobs.tokens
     assert [choice.finish_reason for choice in choices[:-1]] == [None] * (len(choices) - 1)
     assert choices[-1].finish_reason == plain.choices[0].finish_reason
-    assert (last.choices, last.usage) == ([], plain.usage)
+    assert last.choices == []
+    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+        assert getattr(last.usage, name) == getattr(plain.usage, name)
+
+
+def test_openai_cached_tokens(client):
+    """What was read for an earlier request is not read again, and the usage says so."""
+    begun = list(range(3, 123))
+    fields = FIELDS | {"prompt": begun, "n": 2, "best_of": 3}
+    first, again = (client.completions.create(**fields).usage for _ in range(2))
+    assert (first.prompt_tokens, first.prompt_tokens_details.cached_tokens) == (120, 0)
+    assert again.prompt_tokens_details.cached_tokens == 120
+    with client.completions.create(
+        **FIELDS | {"prompt": [[*begun, 7, 8], [9, *begun]]},
+        stream=True,
+        stream_options={"include_usage": True},
+    ) as stream:
+        *_, last = stream
+    assert last.usage.prompt_tokens == 243
+    assert last.usage.prompt_tokens_details.cached_tokens == 120
 
 
 def test_openai_async_many_at_once(service, client):

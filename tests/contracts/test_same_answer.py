@@ -6,13 +6,13 @@ they come out of the cache of states at one time and are read in pieces beside o
 """
 
 import contextlib
-import json
 import random
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import event_stream
 import pytest
 import requests
 from running_service import PATIENCE_SECONDS, RunningService, running_service
@@ -92,34 +92,14 @@ def answer_of(session: requests.Session, url: str, path: str, body: Body) -> Bod
     """What the promise is about: not the answer's id and time, or what came from the cache."""
     response = session.post(url + path, json=body, timeout=PATIENCE_SECONDS)
     assert response.status_code == 200, (response.text, body)
-    answer = joined(response.text) if body.get("stream") else response.json()
+    if body.get("stream"):
+        chunks = event_stream.read(response)
+        answer = chunks[-1] | {"choices": event_stream.join(chunks)}
+    else:
+        answer = response.json()
     usage = answer.get("usage") or {}
     usage.pop("prompt_tokens_details", None)
     return {name: answer[name] for name in ("choices", "data", "usage", "seed") if name in answer}
-
-
-def joined(stream: str) -> Body:
-    """The chunks of a stream as the plain answer they add up to."""
-    lines = [line.removeprefix("data: ") for line in stream.split("\n\n") if line[:6] == "data: "]
-    assert lines.pop() == "[DONE]"
-    events = [json.loads(line) for line in lines]
-    choices: dict[int, Body] = {}
-    for event in events:
-        for part in event["choices"]:
-            if part["index"] not in choices:
-                choices[part["index"]] = part
-            else:
-                append(choices[part["index"]], part)
-    return events[-1] | {"choices": [choices[index] for index in sorted(choices)]}
-
-
-def append(choice: Body, part: Body) -> None:
-    assert choice["finish_reason"] is None, "a chunk after the last"
-    choice["text"] += part["text"]
-    choice["token_ids"] += part["token_ids"]
-    for name, values in (part["logprobs"] or {}).items():
-        choice["logprobs"][name] += values
-    choice["finish_reason"], choice["stop_reason"] = part["finish_reason"], part["stop_reason"]
 
 
 class MostRunning:

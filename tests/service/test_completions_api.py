@@ -60,11 +60,14 @@ def test_choices_of_several_prompts_are_in_order(service):
 def test_usage_counts_each_prompt_once(service, tokenizer):
     length = len(tokenizer.encode(PROMPT))
     body = service.complete(prompt=[PROMPT, PROMPT], n=2, max_tokens=3, ignore_eos=True)
+    details = body["usage"].pop("prompt_tokens_details")
     assert body["usage"] == {
         "prompt_tokens": 2 * length,
         "completion_tokens": 12,
         "total_tokens": 2 * length + 12,
     }
+    # The second prompt is the first: but for its last token, it is not read again.
+    assert length - 1 <= details["cached_tokens"] <= 2 * length
 
 
 @pytest.mark.parametrize("prompt", ["", [""], [[]], None])

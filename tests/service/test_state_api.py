@@ -2,10 +2,10 @@
 
 import base64
 import itertools
-import json
 import random
 import time
 
+import event_stream
 import pytest
 import requests
 from running_service import running_service
@@ -49,20 +49,7 @@ def stream(server, **fields):
     """The only choice, joined from its chunks."""
     fields["stream"] = True
     answer = requests.post(server.url + "/v1/completions", json=fields, timeout=60)
-    lines = answer.text.split("\n\n")
-    assert lines[-2:] == ["data: [DONE]", ""], answer.text
-    pieces = [json.loads(line.removeprefix("data: "))["choices"][0] for line in lines[:-2]]
-    assert not any("state" in piece for piece in pieces[:-1])
-    choice = dict(pieces[-1])
-    choice["text"] = "".join(piece["text"] for piece in pieces)
-    if "token_ids" in choice:
-        choice["token_ids"] = [token_id for piece in pieces for token_id in piece["token_ids"]]
-    choice |= {name: value for name, value in pieces[0].items() if name == "prompt_token_ids"}
-    if choice["logprobs"] is not None:
-        choice["logprobs"] = {
-            name: [value for piece in pieces for value in piece["logprobs"][name]]
-            for name in choice["logprobs"]
-        }
+    (choice,) = event_stream.join(event_stream.read(answer))
     return choice
 
 

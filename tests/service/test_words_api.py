@@ -309,6 +309,24 @@ def test_embeddings_pool_hidden_states(bpe):
     np.testing.assert_allclose(raw, last[-1] / np.linalg.norm(last[-1]), atol=1e-6)
 
 
+def test_usage_tells_what_was_not_read_again(bpe):
+    """Of what is only read; tokens whose own probability is told are read every time."""
+    text = "As we talked and walked in Italy, a great café"
+    num_tokens = len(bpe.tokenizer.encode(text))
+    only_read = [
+        ("/v1/score", {"input": "!", "context": text}, num_tokens),
+        ("/v1/fill", {"text": f"{text} ____", "candidates": ["time"]}, num_tokens),
+        ("/v1/explain", {"prompt": text, "target": "!", "max_units": 1}, num_tokens // 2),
+        ("/v1/next", {"prompt": text}, 1),
+    ]
+    for path, fields, at_least in only_read:
+        bpe.post(path, **fields)
+        usage = bpe.post(path, **fields)["usage"]
+        cached = usage["prompt_tokens_details"]["cached_tokens"]
+        assert at_least <= cached <= usage["prompt_tokens"], path
+        assert usage["prompt_tokens"] >= num_tokens
+
+
 WRONG = [
     ("/v1/next", {"candidates": [""]}, "invalid_value", "candidates[0]"),
     ("/v1/next", {"candidates": [[]]}, "invalid_value", "candidates[0]"),
