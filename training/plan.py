@@ -24,6 +24,8 @@ class Plan:
         average_decay: highest decay of the moving average of the weights.
         weight_decay: decoupled; biases are spared.
         clip_norm: largest global norm of a gradient.
+        weight_dropout: probability that a recurrent weight is dropped for a step.
+        embedding_dropout: probability that a word is dropped for a step.
         patience: validations without a gain before training stops early.
         validation_tokens: scored in each validation, at most.
         seed: of the first weights, of dropout and of the order of reading.
@@ -41,6 +43,8 @@ class Plan:
     average_decay: float = 0.999
     weight_decay: float = 0.01
     clip_norm: float = 1.0
+    weight_dropout: float = 0.0
+    embedding_dropout: float = 0.0
     patience: int = 12
     validation_tokens: int
     seed: int
@@ -53,11 +57,14 @@ class Plan:
         """The plan in one line for a person."""
         config = self.config
         budget = f"{self.steps:,} steps" if self.steps else f"{self.minutes:g} minutes"
+        dropouts = f"dropout {config.dropout:g}"
+        if self.weight_dropout or self.embedding_dropout:
+            dropouts += f" (weights {self.weight_dropout:g}, words {self.embedding_dropout:g})"
         return (
             f"plan: {config.cell} {config.num_layers} x {config.hidden_size}, embedding "
             f"{config.embedding_size}, {config.num_weights():,} weights, vocabulary "
-            f"{config.vocab_size:,}, dropout {config.dropout:g}, batch {self.batch_size} x window "
-            f"{self.window}, {self.compute_dtype}, learning rate {self.learning_rate:.2g}, {budget}"
+            f"{config.vocab_size:,}, {dropouts}, batch {self.batch_size} x window {self.window}, "
+            f"{self.compute_dtype}, learning rate {self.learning_rate:.2g}, {budget}"
         )
 
     def to_dict(self) -> dict[str, Any]:

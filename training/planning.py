@@ -104,6 +104,8 @@ def make_plan(
         learning_rate=settings.learning_rate or _learning_rate(config, fine_tune=base is not None),
         weight_decay=settings.weight_decay,
         clip_norm=settings.clip_norm,
+        weight_dropout=settings.weight_dropout,
+        embedding_dropout=settings.embedding_dropout,
         patience=settings.patience,
         validation_tokens=settings.validation_tokens or _validation_tokens(budget_tokens),
         seed=settings.seed,

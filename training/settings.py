@@ -132,6 +132,20 @@ class Settings(BaseModel):
         le=0.95,
         json_schema_extra=_TRAIN,
     )
+    weight_dropout: float = Field(
+        0.0,
+        description="share of recurrent weights dropped in training",
+        ge=0.0,
+        le=0.95,
+        json_schema_extra=_TRAIN,
+    )
+    embedding_dropout: float = Field(
+        0.0,
+        description="share of words dropped in training",
+        ge=0.0,
+        le=0.95,
+        json_schema_extra=_TRAIN,
+    )
     batch_size: int | None = Field(
         None,
         description="streams read side by side [by budget]",

@@ -41,7 +41,11 @@ class TrainingStep:
         self._workers = workers
         self._rows = workers.rows(plan.batch_size)
         self.model = LanguageModel(
-            plan.config, compute_dtype=plan.compute_dtype, initial_seed=plan.seed
+            plan.config,
+            compute_dtype=plan.compute_dtype,
+            initial_seed=plan.seed,
+            weight_dropout=plan.weight_dropout,
+            embedding_dropout=plan.embedding_dropout,
         )
         variables = self.model.named_variables()
         self._variables = [variable.value for variable in variables.values()]

@@ -12,12 +12,15 @@ from model.network.cells.gru import GRU
 from model.network.cells.lstm import LSTM
 from model.network.cells.recurrent_layer import ComputeDtype, RecurrentLayer, dtype_policy
 from model.network.cells.simple_rnn import SimpleRNN
-from model.network.dropout import dropout_over_time
+from model.network.dropout import dropout_over_time, dropped_weights, dropped_words
 from model.network.initialisation import initial_weights
 from model.network.output import cross_entropy_sum, embed
 from model.state import FloatArray
 
 CELLS: Mapping[str, type[RecurrentLayer]] = {"simple_rnn": SimpleRNN, "gru": GRU, "lstm": LSTM}
+
+#: Where masks of their own are drawn, beside those of the units from 0 on.
+_WORDS, _RECURRENT_WEIGHTS = 1_000, 2_000
 
 
 class LanguageModel(keras.Model):  # type: ignore[misc]
@@ -29,6 +32,8 @@ class LanguageModel(keras.Model):  # type: ignore[misc]
         config: sizes and kind.
         compute_dtype: dtype of the matrix products, "float32" or "bfloat16".
         initial_seed: seed of the weights the model starts with.
+        weight_dropout: probability that a recurrent weight is dropped while training.
+        embedding_dropout: probability that a word is dropped while training.
     """
 
     def __init__(
@@ -37,9 +42,13 @@ class LanguageModel(keras.Model):  # type: ignore[misc]
         *,
         compute_dtype: ComputeDtype = "float32",
         initial_seed: int = 0,
+        weight_dropout: float = 0.0,
+        embedding_dropout: float = 0.0,
     ) -> None:
         super().__init__(name="language_model", dtype=dtype_policy(compute_dtype), autocast=False)
         self.config = config
+        self._weight_dropout = weight_dropout
+        self._embedding_dropout = embedding_dropout
         shapes = config.weight_shapes()
         self._variables_by_name = {
             name: self.add_weight(
@@ -207,17 +216,29 @@ class LanguageModel(keras.Model):  # type: ignore[misc]
         seed: tf.Tensor | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """As ``hidden``, with features [time, batch, ...]."""
-        rate = self.config.dropout if training else 0.0
+        rates = (self.config.dropout, self._weight_dropout, self._embedding_dropout)
+        rate, weight_rate, word_rate = rates if training else (0.0, 0.0, 0.0)
         keep = None
         if reset is not None:
             keep = tf.expand_dims(1.0 - tf.cast(tf.transpose(reset), tf.float32), axis=2)
         embedded = embed(self._weight("embedding"), tf.transpose(token_ids))
+        embedded = dropped_words(
+            embedded, tf.transpose(token_ids), self.config.vocab_size, word_rate, seed, site=_WORDS
+        )
         sequence = tf.cast(embedded, self.compute_dtype)
         sequence = dropout_over_time(sequence, rate, seed, site=0)
         before = tf.split(state, self.config.num_layers, axis=1)
         after = []
         for index, layer in enumerate(self.recurrent_layers):
-            sequence, layer_state = layer(sequence, before[index], keep=keep)
+            kernel = dropped_weights(
+                tf.convert_to_tensor(layer.recurrent_kernel),
+                weight_rate,
+                seed,
+                site=_RECURRENT_WEIGHTS + index,
+            )
+            sequence, layer_state = layer(
+                sequence, before[index], keep=keep, recurrent_kernel=kernel
+            )
             sequence = dropout_over_time(sequence, rate, seed, site=index + 1)
             after.append(layer_state)
         if self.config.has_projection:

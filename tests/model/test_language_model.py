@@ -211,6 +211,49 @@ def test_dropout_is_a_thinner_network_the_same_at_every_step():
     np.testing.assert_array_equal(kept, np.repeat(kept[:, :1], TIME, axis=1))
 
 
+@pytest.mark.parametrize("cell", ["simple_rnn", "gru", "lstm"])
+def test_dropped_recurrent_weights_are_a_network_without_them(cell):
+    """What has no gradient was dropped; a network without it computes the same."""
+    config = make_config(cell, num_layers=2)
+    model = make_model(config, weight_dropout=0.5)
+    token_ids, state, seed = ids(1, BATCH, TIME), random_state(config), tf.constant([1, 2])
+    kernels = [layer.recurrent_kernel for layer in model.recurrent_layers]
+    with tf.GradientTape() as tape:
+        nats, _ = model.total_loss(token_ids, token_ids, state, training=True, seed=seed)
+    masks = [
+        gradient.numpy() != 0
+        for gradient in tape.gradient(nats, [kernel.value for kernel in kernels])
+    ]
+    assert all(0.2 < mask.mean() < 0.8 for mask in masks)
+    assert (masks[0] != masks[1]).any()
+    weights = model.weights_by_name()
+    for layer, mask in enumerate(masks):
+        weights[f"layer_{layer}/recurrent_kernel"] *= 2.0 * mask
+    thinner = make_model(config)
+    thinner.assign_weights(weights)
+    close(thinner.total_loss(token_ids, token_ids, state)[0], nats)
+    close(
+        model.total_loss(token_ids, token_ids, state)[0],
+        make_model(config).total_loss(token_ids, token_ids, state)[0],
+    )
+
+
+def test_dropped_words_are_read_as_zeros():
+    config = make_config(tie_embeddings=False)
+    model = make_model(config, embedding_dropout=0.5)
+    token_ids, state, seed = ids(1, 40, TIME), random_state(config, 40), tf.constant([1, 2])
+    with tf.GradientTape() as tape:
+        nats, _ = model.total_loss(token_ids, token_ids, state, training=True, seed=seed)
+    embedding = model.named_variables()["embedding"].value
+    read = np.asarray(tf.convert_to_tensor(tape.gradient(nats, embedding))).any(axis=1)
+    assert 0 < read.sum() < VOCAB
+    weights = model.weights_by_name()
+    weights["embedding"] *= 2.0 * read[:, None]
+    without = make_model(config)
+    without.assign_weights(weights)
+    close(without.total_loss(token_ids, token_ids, state)[0], nats)
+
+
 def test_bfloat16_follows_float32():
     """Logits, state and gradients within 3 % of their length, the loss within 1 %."""
     config = make_config(num_layers=2, hidden_size=16)

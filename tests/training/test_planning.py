@@ -106,6 +106,8 @@ def test_what_is_set_is_kept():
         "learning_rate": 0.5,
         "weight_decay": 0.2,
         "clip_norm": 3.0,
+        "weight_dropout": 0.4,
+        "embedding_dropout": 0.1,
         "patience": 4,
         "validation_tokens": 100,
         "seed": 9,

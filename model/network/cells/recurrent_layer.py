@@ -57,7 +57,12 @@ class RecurrentLayer(keras.layers.Layer):  # type: ignore[misc]
         return self.add_weight(name=name, shape=shape, initializer="zeros", autocast=False)
 
     def call(
-        self, inputs: tf.Tensor, state: tf.Tensor, *, keep: tf.Tensor | None = None
+        self,
+        inputs: tf.Tensor,
+        state: tf.Tensor,
+        *,
+        keep: tf.Tensor | None = None,
+        recurrent_kernel: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Reads a sequence.
 
@@ -66,14 +71,17 @@ class RecurrentLayer(keras.layers.Layer):  # type: ignore[misc]
             state: [batch, state_size] float32: h, for an LSTM followed by c.
             keep: [time, batch, 1] float32, 0 where the state is zeroed before that step, else 1;
                 None where nothing is reset.
+            recurrent_kernel: [hidden, gates * hidden] float32 to use in place of the layer's own,
+                such as one with weights dropped.
 
         Returns:
             Hidden states [time, batch, hidden] in the compute dtype, and the state after the
             last step, [batch, state_size] float32.
         """
+        if recurrent_kernel is None:
+            recurrent_kernel = self.recurrent_kernel
         weights = [
-            tf.convert_to_tensor(weight)
-            for weight in (self.kernel, self.recurrent_kernel, self.bias)
+            tf.convert_to_tensor(weight) for weight in (self.kernel, recurrent_kernel, self.bias)
         ]
         outputs, final = self.run(tf.cast(inputs, self.compute_dtype), state, keep, *weights)
         outputs.set_shape([inputs.shape[0], inputs.shape[1], self.hidden_size])
