@@ -25,12 +25,10 @@ from service.engine.errors import (
 from service.engine.growth import Growth
 from service.engine.request import EngineStatus, Event, Finished, Job
 from service.engine.wire import Grow, Submit, encode
-from service.engine_client.connection import EngineConnection
+from service.engine_client.connection import BEAT_SECONDS, EngineConnection
 from service.engine_client.stream import JobStream
 
 logger = logging.getLogger(__name__)
-
-BEAT_SECONDS = 0.5
 
 
 class EngineClient:

@@ -37,6 +37,8 @@ from service.engine.wire import (
 
 logger = logging.getLogger(__name__)
 
+BEAT_SECONDS = 0.5
+
 _LOST = "the engine that held this job is gone"
 
 
@@ -71,6 +73,7 @@ class EngineConnection:
         self.num_unsent = 0
         self._heartbeat_timeout_seconds = heartbeat_timeout_seconds
         self._last_heard = 0.0
+        self._last_beat = 0.0
         self._jobs: set[str] = set()
         self.socket = context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.ROUTING_ID, identity)
@@ -120,9 +123,16 @@ class EngineConnection:
             self._send(encode(Cancel(held)))
 
     def beat(self, now: float, receiver: Receiver) -> None:
-        """Tells the engine that this worker lives; gives a silent engine up."""
+        """Tells the engine that this worker lives; gives a silent engine up.
+
+        To be called every ``BEAT_SECONDS``. Where it was not, this worker had no processor itself,
+        and what the engine said meanwhile is still unread.
+        """
+        own_pause, self._last_beat = now - self._last_beat, now
         if self.status is None:
             return
+        if own_pause > 2.0 * BEAT_SECONDS:
+            self._last_heard = now
         if now - self._last_heard > self._heartbeat_timeout_seconds:
             logger.error("engine at %s has been silent too long", self.address)
             self.lose(receiver)

@@ -165,6 +165,43 @@ def test_a_hung_engine_is_given_up_and_taken_back(address):
         assert tokens_of(client.submit([Job(job_id="a")])) == SCRIPT
 
 
+READS_ON_AFTER_A_PAUSE = """
+import sys, time
+from service.engine.request import Job
+from service.engine_client import EngineClient
+client = EngineClient([sys.argv[1]], heartbeat_timeout_seconds=1.0)
+assert client.wait_ready(60)
+stream = client.submit([Job(job_id="a", max_tokens=10**6, ignore_eos=True)])
+stream.next_events(60)
+print("started", flush=True)
+sys.stdin.readline()
+end = time.monotonic() + 2.0
+while time.monotonic() < end:
+    stream.next_events(60)
+print("still there", flush=True)
+client.close()
+"""
+
+
+def test_a_worker_that_was_stopped_itself_does_not_blame_the_engine(address):
+    with (
+        fake_engine(address),
+        subprocess.Popen(
+            [sys.executable, "-c", READS_ON_AFTER_A_PAUSE, address],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        ) as worker,
+    ):
+        assert worker.stdout.readline() == "started\n"
+        worker.send_signal(signal.SIGSTOP)
+        time.sleep(2.5)
+        worker.send_signal(signal.SIGCONT)
+        out, _ = worker.communicate("go on\n", timeout=PATIENCE_SECONDS)
+        assert out == "still there\n"
+
+
 def test_the_least_loaded_engine_is_asked(tmp_path):
     addresses = [f"ipc://{tmp_path}/engine-{number}" for number in range(2)]
     with fake_engine(addresses[0]), fake_engine(addresses[1]), client_of(*addresses) as client:
