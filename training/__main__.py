@@ -136,12 +136,15 @@ def rollback_command(name: str, version: int | None, bundles: str | None) -> Non
     metavar="FOLDER",
     help="texts to take paragraphs from that stand between a country and its language",
 )
-def sentences_command(path: Path, count: int, seed: int, prose: Path | None) -> None:
+@click.option("--max-words", type=int, help="leave longer passages out, for a first lesson  [all]")
+def sentences_command(
+    path: Path, count: int, seed: int, prose: Path | None, max_words: int | None
+) -> None:
     """Write made-up passages that teach which language is spoken where.
 
     FILE is a .jsonl file, one document per line, or a .txt file.
     """
-    size = write_documents(path, count, seed, prose)
+    size = write_documents(path, count, seed, prose, max_words)
     click.echo(f"{path}: {count:,} passages, {size / 1e6:.1f} MB")
 
 

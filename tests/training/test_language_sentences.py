@@ -89,6 +89,12 @@ def test_no_language_is_so_frequent_that_naming_it_always_would_pay(texts):
     assert all(named[language] < 0.08 * total for language in languages)
 
 
+def test_the_longest_passage_can_be_bounded():
+    short = list(islice(passages(7, max_words=10), 50))
+    assert max(len(text.split()) for text in short) <= 10
+    assert sum(any(name in text for c in read_countries() for name in c.names) for text in short)
+
+
 def test_every_country_and_language_occurs(texts):
     everything = "\n".join(texts)
     for country in read_countries():
@@ -154,6 +160,9 @@ def test_bad_arguments_are_named(tmp_path):
     result = sentences("--out", tmp_path / "x.jsonl", "--count", 0)
     assert result.exit_code == 2
     assert "count is 0" in result.output
+    result = sentences("--out", tmp_path / "x.jsonl", "--max-words", 3)
+    assert result.exit_code == 2
+    assert "max-words is 3; it must be at least 8" in result.output
     result = sentences("--out", tmp_path / "x.jsonl", "--prose", tmp_path / "missing")
     assert result.exit_code == 2
     assert "missing does not exist" in result.output

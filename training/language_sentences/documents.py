@@ -21,11 +21,19 @@ from training.language_sentences.phrases import as_prose
 _PASSAGES = (1, 2, 4, 8, 16, 32)
 #: How many blocks of a document are paragraphs of prose, where there is some.
 _PROSE_SHARE = 0.25
+#: Of shorter passages there are too few.
+_MIN_WORDS = 8
 _MAX_PROSE = 20_000
 _PROSE_WORDS = range(20, 91)
 
 
-def write_documents(path: Path, count: int, seed: int, prose_folder: Path | None = None) -> int:
+def write_documents(
+    path: Path,
+    count: int,
+    seed: int,
+    prose_folder: Path | None = None,
+    max_words: int | None = None,
+) -> int:
     """Write ``count`` passages to ``path``; return the number of bytes.
 
     A ``.jsonl`` file gets a record per document; any other ``<|endoftext|>`` between documents.
@@ -35,18 +43,22 @@ def write_documents(path: Path, count: int, seed: int, prose_folder: Path | None
         count: passages in all.
         seed: the same seed gives the same file.
         prose_folder: texts whose paragraphs are put between some causes and their languages.
+        max_words: words of the longest passage; None: however long.
 
     Raises:
-        ConfigurationError: ``count`` is below 1.
+        ConfigurationError: ``count`` is below 1, ``max_words`` below 8.
         CorpusError: the prose cannot be read.
         TrainingError: the file cannot be written.
     """
     if count < 1:
         raise ConfigurationError(f"count is {count}; it must be at least 1")
+    if max_words is not None and max_words < _MIN_WORDS:
+        raise ConfigurationError(f"max-words is {max_words}; it must be at least {_MIN_WORDS}")
     rng = random.Random(f"documents {seed}")
     prose = [] if prose_folder is None else list(_plain_prose(prose_folder))
     prose = rng.sample(prose, min(len(prose), _MAX_PROSE))
-    documents = _documents(islice(passages(seed, tuple(prose)), count), prose, rng)
+    texts = passages(seed, tuple(prose), max_words)
+    documents = _documents(islice(texts, count), prose, rng)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8") as stream:

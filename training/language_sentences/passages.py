@@ -14,13 +14,14 @@ _LEARNING = ("learn", "picked", "stud", "practi", "spoke")
 _ENDS = (".", "?", "!", '."', '?"', '!"')
 
 
-def passages(seed: int, prose: tuple[str, ...] = ()) -> Iterator[str]:
-    """Different passages without end, the same for the same ``seed`` and ``prose``.
+def passages(seed: int, prose: tuple[str, ...] = (), max_words: int | None = None) -> Iterator[str]:
+    """Different passages without end, the same for the same arguments.
 
     Args:
         seed: of all choices.
         prose: paragraphs that name no country or language; some passages have one of them between
             the cause and the language.
+        max_words: longer passages are left out: in a short one, cause and language are near.
 
     Raises:
         RuntimeError: nothing new comes out any more.
@@ -32,7 +33,7 @@ def passages(seed: int, prose: tuple[str, ...] = ()) -> Iterator[str]:
     while True:
         for _ in range(_MAX_TRIES):
             text = as_prose(rng.choices(kinds, weights)[0](rng, prose))
-            if text not in seen:
+            if text not in seen and (max_words is None or len(text.split()) <= max_words):
                 break
         else:
             raise RuntimeError("the sentences are used up")
