@@ -123,8 +123,8 @@ class CompletionRun:
         )
 
     def _tokens_per_event(self) -> int:
-        if self._request.stream and not self._request.is_ranked:
-            return 1
+        if self._request.stream:
+            return 1  # the start of a stream, too, is told at once
         if self._request.stop:
             return _TOKENS_PER_EVENT_WITH_STOPS
         return max(1, self._request.max_tokens)

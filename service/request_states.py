@@ -17,7 +17,6 @@ from typing import Any
 
 from flask import g
 
-from service.errors import ApiError
 from service.front import Front
 from service.recurrent_state import Snapshot, StateCodec, pending_after
 from service.served_model import ServedModel
@@ -67,23 +66,16 @@ def open_states(
 
     Args:
         states: of the request.
-        field: ``state`` as the request has it: one for all prompts, or one for each.
+        field: ``state`` as the request has it, checked: one for all prompts, or one for each.
         num_prompts: how many prompts there are.
 
     Raises:
-        ApiError: a list of another length (400), or as ``StateCodec.open``.
+        ApiError: as ``StateCodec.open``.
     """
     if field is None:
         return [None] * num_prompts
     if isinstance(field, str):
         return [states.open(field)] * num_prompts
-    if len(field) != num_prompts:
-        raise ApiError(
-            "invalid_value",
-            f"state must be one string, or a list with one for each of the {num_prompts} prompts, "
-            f"not {len(field)}",
-            param="state",
-        )
     return [states.open(text) for text in field]
 
 

@@ -8,7 +8,7 @@ import re
 import time
 from pathlib import Path
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 
 from model.bundle.checksums import CHECKSUMS_FILE
 from model.bundle.load import load_bundle
@@ -72,7 +72,9 @@ def _read_request(front: Front) -> ReloadRequest:
     is_empty = request.content_length in (None, 0) and not request.headers.get("Transfer-Encoding")
     body = {} if is_empty else read_json_body(front)
     strict = request.headers.get("foretoken-strict", "").strip().lower() == "true"
-    return parse_request(ReloadRequest, body, front.settings.limits(), strict=strict).request
+    parsed = parse_request(ReloadRequest, body, front.settings.limits(), strict=strict)
+    g.ignored_fields = parsed.ignored_header()
+    return parsed.request
 
 
 def _change(front: Front, model: ServedModel, wanted: str | None) -> str:

@@ -62,12 +62,12 @@ def next_blueprint(front: Front) -> Blueprint:
         model, body = take_request(front, NextRequest)
         model.check_room(len(body.prompt))
         prompts = prepare_prompts(model, body.prompt, PromptOptions())
+        candidates = tokenize_candidates(model.tokenizer, body.candidates)
+        check_work(len(prompts) * count_tokens(candidates), "candidates")
         states = request_states(front, model)
         snapshots = open_states(states, body.state, len(prompts))
         answer_id = f"next-{uuid.uuid4().hex}"
         jobs = _jobs(model, body, prompts, snapshots, answer_id)
-        candidates = tokenize_candidates(model.tokenizer, body.candidates)
-        check_work(len(jobs) * count_tokens(candidates), "candidates")
         bundles = bundle_paths(Path(ROOT, candidate.token_ids) for candidate in candidates)
         shared = list(bundles) if len(jobs) > 1 else bundles
         works = [_work(model, body, shared) for _ in jobs]

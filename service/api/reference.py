@@ -12,6 +12,11 @@ from service.api.json_answer import json_answer
 from service.front import Front
 from service.openapi.document import openapi_document
 
+#: What bounds numbers, lengths of texts and of lists, from below and from above.
+_BOUND_NAMES = (
+    ("minimum", "exclusiveMinimum", "minLength", "minItems"),
+    ("maximum", "maxLength", "maxItems", "maxProperties"),
+)
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
     "X-Content-Type-Options": "nosniff",
@@ -99,13 +104,12 @@ def _type_name(schema: Mapping[str, Any]) -> str:
         return " or ".join(map(repr, schema["enum"]))
     kind = schema.get("type", "anything")
     if kind == "array":
-        return f"list of {_type_name(schema.get('items', {}))}"
+        return f"list{_bounds(schema)} of {_type_name(schema.get('items', {}))}"
     return f"{kind}{_bounds(schema)}"
 
 
 def _bounds(schema: Mapping[str, Any]) -> str:
-    low = schema.get("minimum", schema.get("exclusiveMinimum", schema.get("minLength")))
-    high = schema.get("maximum", schema.get("maxLength"))
-    if low is None and high is None:
-        return ""
-    return f" {'' if low is None else low}..{'' if high is None else high}"
+    low, high = (
+        next((schema[name] for name in names if name in schema), "") for names in _BOUND_NAMES
+    )
+    return "" if low == high == "" else f" {low}..{high}"

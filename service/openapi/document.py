@@ -138,7 +138,8 @@ def _schemas(limits: Limits) -> dict[str, Any]:
     wanted: Sequence[tuple[type[BaseModel], JsonSchemaMode]]
     wanted = [(shape, "validation") for shape in shapes]
     _, document = models_json_schema(wanted, ref_template=_REFERENCE)
-    schemas: dict[str, Any] = _resolved(document["$defs"], limits)
+    bounds = {**limits, "last_token_id": limits["vocab_size"] - 1}
+    schemas: dict[str, Any] = _resolved(document["$defs"], bounds)
     for shape in shapes:
         if issubclass(shape, Request):
             _allow_null(schemas[shape.__name__])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from service.protocol.fields import Limits, Shaped, refuse, refuse_type
-from service.protocol.prompt import Prompt, read_token_ids
+from service.protocol.prompt import ONE_TOKEN_IDS_SCHEMA, Prompt, read_token_ids
 
 _MAX_CHARACTERS = 1024
 
@@ -57,7 +57,6 @@ def _read_texts(value: object, name: str, limits: Limits) -> tuple[str, ...]:
 
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": _MAX_CHARACTERS}
-_TOKEN_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
 
 #: Texts and lists of token ids.
 Candidates = Annotated[
@@ -66,7 +65,7 @@ Candidates = Annotated[
         _read_candidates,
         {
             "type": "array",
-            "items": {"anyOf": [_TEXT, _TOKEN_IDS]},
+            "items": {"anyOf": [_TEXT, ONE_TOKEN_IDS_SCHEMA]},
             "x-maxItems-limit": "max_candidates",
         },
     ),

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from service.protocol.fields import Boolean, Real, String, Text, Whole, refuse
 from service.protocol.parse import Request
-from service.protocol.prompt import Prompts, States, Truncation
+from service.protocol.prompt import Prompts, States, Truncation, check_states
 from service.protocol.sampling_fields import LogitBias, Stop, StopTokenIds, TopK
 from service.protocol.stream_options import StreamOptionsField
 
@@ -22,7 +22,7 @@ class CompletionRequest(Request):
     """Fields of section 5 of the contract; extensions of our own come after ``user``."""
 
     model: String | None = None
-    prompt: Prompts = ("",)
+    prompt: Prompts = Field(default=("",), json_schema_extra={"default": ""})
     max_tokens: Annotated[int, Whole(0, "max_tokens")] = 16
     temperature: Annotated[float, Real(0, 2)] = 1.0
     top_p: Share = 1.0
@@ -36,7 +36,7 @@ class CompletionRequest(Request):
     suffix: String | None = None
     presence_penalty: Annotated[float, Real(-2, 2)] = 0.0
     frequency_penalty: Annotated[float, Real(-2, 2)] = 0.0
-    logit_bias: LogitBias = Field(default_factory=dict)
+    logit_bias: LogitBias = Field(default_factory=dict, json_schema_extra={"default": {}})
     seed: Annotated[int, Whole(-(2**63), 2**63 - 1)] | None = None
     user: Annotated[str, Text(0, 256)] | None = None
     top_k: TopK = 0
@@ -87,6 +87,7 @@ class CompletionRequest(Request):
                 "add_special_tokens must be false with state, which goes on within a document",
                 "add_special_tokens",
             )
+        check_states(self.state, len(self.prompt))
         return self
 
     @property

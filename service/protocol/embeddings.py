@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from service.protocol.fields import Boolean, Limits, OneOf, Shaped, String, Text, Whole, refuse
 from service.protocol.parse import Request
-from service.protocol.prompt import PROMPT_SCHEMA, Prompt, read_prompts
+from service.protocol.prompt import NON_EMPTY_PROMPT_SCHEMA, Prompt, read_prompts
 
 
 def _read_input(value: object, name: str, limits: Limits) -> tuple[Prompt, ...]:
@@ -24,7 +24,7 @@ class EmbeddingsRequest(Request):
     """Fields of section 11 of the contract; extensions of our own come after ``user``."""
 
     model: String | None = None
-    input: Annotated[tuple[Prompt, ...], Shaped(_read_input, PROMPT_SCHEMA)]
+    input: Annotated[tuple[Prompt, ...], Shaped(_read_input, NON_EMPTY_PROMPT_SCHEMA)]
     encoding_format: Annotated[Literal["float", "base64"], OneOf(("float", "base64"))] = "float"
     dimensions: Annotated[int, Whole(1, 2**31 - 1)] | None = None
     user: Annotated[str, Text(0, 256)] | None = None

@@ -9,14 +9,10 @@ from pydantic import BaseModel
 from service.protocol.completions import Usage
 from service.protocol.fields import Limits, OneOf, Shaped, String, Whole, refuse, refuse_type
 from service.protocol.parse import Request
-from service.protocol.prompt import Prompt, read_prompts
+from service.protocol.prompt import ONE_TOKEN_IDS_SCHEMA, Prompt, read_prompts
 
-_ONE_PROMPT_SCHEMA = {
-    "anyOf": [
-        {"type": "string"},
-        {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1},
-    ]
-}
+_PROMPT_SCHEMA = {"anyOf": [{"type": "string"}, ONE_TOKEN_IDS_SCHEMA]}
+_TARGET_SCHEMA = {"anyOf": [{"type": "string", "minLength": 1}, ONE_TOKEN_IDS_SCHEMA]}
 
 
 def _read_prompt(value: object, name: str, limits: Limits) -> Prompt:
@@ -37,8 +33,8 @@ class ExplainRequest(Request):
     """Fields of section 11 of the contract."""
 
     model: String | None = None
-    prompt: Annotated[Prompt, Shaped(_read_prompt, _ONE_PROMPT_SCHEMA)]
-    target: Annotated[Prompt, Shaped(_read_target, _ONE_PROMPT_SCHEMA)] | None = None
+    prompt: Annotated[Prompt, Shaped(_read_prompt, _PROMPT_SCHEMA)]
+    target: Annotated[Prompt, Shaped(_read_target, _TARGET_SCHEMA)] | None = None
     unit: Annotated[Literal["word", "token"], OneOf(("word", "token"))] = "word"
     method: Annotated[Literal["leave_one_out"], OneOf(("leave_one_out",))] = "leave_one_out"
     max_units: Annotated[int, Whole(1, 512)] = 256

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, model_validator
 
 from service.protocol.candidates import Candidates
 from service.protocol.completions import Usage
@@ -19,7 +19,7 @@ from service.protocol.fields import (
     refuse,
 )
 from service.protocol.parse import Request
-from service.protocol.prompt import Prompts, States
+from service.protocol.prompt import Prompts, States, check_states
 
 #: Below it all probability lies on the most likely token anyway, and quotients would overflow.
 _MIN_TEMPERATURE = 1e-6
@@ -42,13 +42,18 @@ class NextRequest(Request):
     """Fields of section 9 of the contract."""
 
     model: String | None = None
-    prompt: Prompts = ("",)
+    prompt: Prompts = Field(default=("",), json_schema_extra={"default": ""})
     state: States | None = None
     return_state: Boolean = False
     top_k: Annotated[int, Whole(1, "max_top_k")] = 10
     unit: Annotated[Literal["token", "word"], OneOf(("token", "word"))] = "token"
     temperature: PositiveTemperature = 1.0
     candidates: Candidates = ()
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Self:
+        check_states(self.state, len(self.prompt))
+        return self
 
 
 class NextEntry(BaseModel):

@@ -17,14 +17,29 @@ from service.protocol.fields import Limits, Shaped, refuse, refuse_type, whole_n
 Prompt = str | tuple[int, ...]
 
 _STRING = {"type": "string"}
-_TOKEN_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}}
+_TEXT = {"type": "string", "minLength": 1}
+_SEVERAL = {"type": "array", "minItems": 1, "x-maxItems-limit": "max_prompts"}
+
+TOKEN_ID_SCHEMA = {"type": "integer", "minimum": 0, "x-maximum-limit": "last_token_id"}
+TOKEN_IDS_SCHEMA = {"type": "array", "items": TOKEN_ID_SCHEMA}
+#: Of a list that stands for one prompt; ``[]`` is none.
+ONE_TOKEN_IDS_SCHEMA = {**TOKEN_IDS_SCHEMA, "minItems": 1}
 
 PROMPT_SCHEMA = {
     "anyOf": [
         _STRING,
-        {"type": "array", "items": _STRING, "minItems": 1},
-        {**_TOKEN_IDS, "minItems": 1},
-        {"type": "array", "items": _TOKEN_IDS, "minItems": 1},
+        {**_SEVERAL, "items": _STRING},
+        ONE_TOKEN_IDS_SCHEMA,
+        {**_SEVERAL, "items": TOKEN_IDS_SCHEMA},
+    ]
+}
+#: The same where no prompt may be empty.
+NON_EMPTY_PROMPT_SCHEMA = {
+    "anyOf": [
+        _TEXT,
+        {**_SEVERAL, "items": _TEXT},
+        ONE_TOKEN_IDS_SCHEMA,
+        {**_SEVERAL, "items": ONE_TOKEN_IDS_SCHEMA},
     ]
 }
 
@@ -110,8 +125,21 @@ def _read_states(value: object, name: str, limits: Limits) -> str | tuple[str, .
     return tuple(value)
 
 
+def check_states(states: str | tuple[str, ...] | None, num_prompts: int) -> None:
+    """Refuses a list of states that has not one for each of so many prompts."""
+    if isinstance(states, tuple) and len(states) != num_prompts:
+        raise refuse(
+            "invalid_value",
+            f"state must be one string, or a list with one for each of the {num_prompts} prompts, "
+            f"not {len(states)}",
+            "state",
+        )
+
+
 Prompts = Annotated[tuple[Prompt, ...], Shaped(read_prompts, PROMPT_SCHEMA)]
-Truncation = Annotated[int, Shaped(_read_truncation, {"type": "integer", "minimum": -1})]
+Truncation = Annotated[
+    int, Shaped(_read_truncation, {"type": "integer", "minimum": -1, "not": {"const": 0}})
+]
 States = Annotated[
     str | tuple[str, ...],
     Shaped(_read_states, {"anyOf": [_STRING, {"type": "array", "items": _STRING}]}),

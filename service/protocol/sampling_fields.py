@@ -16,6 +16,7 @@ from service.protocol.fields import (
     refuse_type,
     whole_number,
 )
+from service.protocol.prompt import TOKEN_ID_SCHEMA
 
 MAX_STOP_CHARACTERS = 256
 MAX_LOGIT_BIASES = 1024
@@ -91,16 +92,21 @@ def _read_top_k(value: object, name: str, limits: Limits) -> int:
     return 0 if number == -1 else Whole(0, "vocab_size").validate(number, name, limits)
 
 
-_STRINGS = {"type": "array", "items": {"type": "string"}}
+_AT_MOST = {"type": "array", "x-maxItems-limit": "max_stop"}
+_STOP_SCHEMA = {
+    "anyOf": [_STOP_STRING.json_schema(), {**_AT_MOST, "items": _STOP_STRING.json_schema()}]
+}
 _BIASES = {
     "type": "object",
-    "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
+    "propertyNames": {"pattern": "^[0-9]{1,18}$"},
+    "additionalProperties": _BIAS.json_schema(),
+    "maxProperties": MAX_LOGIT_BIASES,
 }
+_TOP_K_SCHEMA = {"type": "integer", "minimum": -1, "x-maximum-limit": "vocab_size"}
 
-Stop = Annotated[tuple[str, ...], Shaped(_read_stop, {"anyOf": [{"type": "string"}, _STRINGS]})]
+Stop = Annotated[tuple[str, ...], Shaped(_read_stop, _STOP_SCHEMA)]
 StopTokenIds = Annotated[
-    tuple[int, ...],
-    Shaped(_read_stop_token_ids, {"type": "array", "items": {"type": "integer"}}),
+    tuple[int, ...], Shaped(_read_stop_token_ids, {**_AT_MOST, "items": TOKEN_ID_SCHEMA})
 ]
 LogitBias = Annotated[dict[int, float], Shaped(_read_logit_bias, _BIASES)]
-TopK = Annotated[int, Shaped(_read_top_k, {"type": "integer", "minimum": -1})]
+TopK = Annotated[int, Shaped(_read_top_k, _TOP_K_SCHEMA)]

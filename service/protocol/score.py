@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from service.protocol.completions import Usage
 from service.protocol.fields import Boolean, Limits, Shaped, String, Whole, refuse
 from service.protocol.parse import Request
-from service.protocol.prompt import PROMPT_SCHEMA, Prompt, Prompts, States, read_prompts
+from service.protocol.prompt import (
+    PROMPT_SCHEMA,
+    Prompt,
+    Prompts,
+    States,
+    check_states,
+    read_prompts,
+)
 
 
 class Contexts(NamedTuple):
@@ -30,12 +37,18 @@ def _read_contexts(value: object, name: str, limits: Limits) -> Contexts:
     return Contexts(read_prompts(value, name, limits), each)
 
 
+#: ``[]`` is none.
+_CONTEXT_SCHEMA = {"anyOf": [*PROMPT_SCHEMA["anyOf"], {"type": "array", "maxItems": 0}]}
+
+
 class ScoreRequest(Request):
     """Fields of section 9 of the contract."""
 
     model: String | None = None
     input: Prompts
-    context: Annotated[Contexts, Shaped(_read_contexts, PROMPT_SCHEMA)] = Contexts()
+    context: Annotated[Contexts, Shaped(_read_contexts, _CONTEXT_SCHEMA)] = Field(
+        default=Contexts(), json_schema_extra={"default": ""}
+    )
     score_first_token: Boolean = False
     top_logprobs: Annotated[int, Whole(0, "max_logprobs")] = 0
     per_token: Boolean = True
@@ -60,6 +73,7 @@ class ScoreRequest(Request):
                 "add_special_tokens must be false with state, which goes on within a document",
                 "add_special_tokens",
             )
+        check_states(self.state, len(self.input))
         return self
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, model_validator
 
 from service.protocol.fields import Boolean, Limits, Shaped, String, refuse, refuse_type
 from service.protocol.parse import Request
-from service.protocol.prompt import read_token_ids
+from service.protocol.prompt import TOKEN_IDS_SCHEMA, read_token_ids
 
 
 def _read_texts(value: object, name: str, limits: Limits) -> str | tuple[str, ...]:
@@ -37,7 +37,7 @@ Texts = Annotated[
 ]
 Tokens = Annotated[
     tuple[int, ...],
-    Shaped(_read_tokens, {"type": "array", "items": {"type": "integer", "minimum": 0}}),
+    Shaped(_read_tokens, TOKEN_IDS_SCHEMA),
 ]
 
 

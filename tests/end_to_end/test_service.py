@@ -128,7 +128,7 @@ def test_a_full_queue_refuses_at_once_and_health_answers(service):
         assert refused.status_code == 503
         assert refused.json()["error"]["code"] == "overloaded"
         assert 1 <= int(refused.headers["Retry-After"]) <= 120
-        for path in ("/health", "/ready"):
+        for path in ("/health", "/ready", "/metrics"):
             assert service.get(path).status_code == 200
     assert service.complete(prompt="x", max_tokens=1)
 

@@ -148,6 +148,9 @@ def test_requests_per_minute(guarded):
     for path in ("/tokenize", "/v1/tokenize"):
         answer = guarded.post(path, {"prompt": "x"}, headers=as_user("k3"))
         assert answer.status_code == 200
+    answer = guarded.get("/v1/tokenizer_info", headers=as_user("k3"))
+    assert answer.status_code == 200
+    assert answer.headers["x-ratelimit-remaining-requests"] == "0"
 
 
 def test_tokens_per_minute(guarded):

@@ -233,6 +233,10 @@ def test_the_end_token_stops_and_is_listed(service, tokenizer):
     assert choice["logprobs"]["tokens"] == ["<|endoftext|>"]
     assert choice["logprobs"]["text_offset"] == [0]
     assert body["usage"]["completion_tokens"] == 1
+    for more in ({"stop": ["<|endoftext|>"]}, {"max_tokens": 1}):
+        assert service.complete(**fields | more)["choices"] == body["choices"]
+    echoed = service.complete(**fields, echo=True)["choices"][0]
+    assert echoed["logprobs"]["text_offset"][-1] == len(PROMPT)
     went_on = service.complete(**fields, ignore_eos=True)["choices"][0]
     assert went_on["finish_reason"] == "length"
     assert went_on["logprobs"]["tokens"] == ["<|endoftext|>"] * 3
@@ -259,6 +263,7 @@ def test_prompt_options(service, tokenizer):
     assert begun["choices"][0]["logprobs"]["token_logprobs"][0] is None
     assert begun["choices"][0]["logprobs"]["token_logprobs"][1] is not None
     assert begun["choices"][0]["text"] == PROMPT
+    assert begun["usage"]["prompt_tokens"] == len(token_ids) + 1
     shown = service.complete(**fields, add_special_tokens=True, skip_special_tokens=False)
     assert shown["choices"][0]["text"] == "<|endoftext|>" + PROMPT
 
@@ -314,7 +319,9 @@ def test_the_echo_is_the_first_chunk(service):
 
 
 def test_usage_in_streams(service):
-    fields = {"prompt": PROMPT, "max_tokens": 5, "ignore_eos": True}
+    # As load generators ask.
+    fields = {"prompt": PROMPT, "max_tokens": 5, "ignore_eos": True, "stop": None}
+    fields |= {"repetition_penalty": 1.0}
     chunks = events(service, fields | {"stream_options": {"include_usage": True}})
     assert all(chunk["usage"] is None for chunk in chunks[:-1])
     assert chunks[-1]["choices"] == []
@@ -324,3 +331,7 @@ def test_usage_in_streams(service):
     assert counts == sorted(counts)
     assert counts[-1] == 5
     assert all(chunk["choices"] for chunk in chunks)
+    both = {"include_usage": True, "continuous_usage_stats": True}
+    chunks = events(service, fields | {"stream_options": both})
+    assert [chunk["choices"] == [] for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    assert [chunk["usage"]["completion_tokens"] for chunk in chunks[-2:]] == [5, 5]

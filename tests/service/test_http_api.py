@@ -243,6 +243,13 @@ def test_models(service):
     assert list(model["limits"]) == list(PUBLISHED_LIMITS)
 
 
+def test_what_a_request_says_is_not_logged(service):
+    service.complete(prompt="Xylophones", user="somebody", stop="Zyzzyva", max_tokens=2)
+    service.post("/v1/completions", {"prompt": "Xylophones", "user": "somebody", "n": "Zyzzyva"})
+    for text in ("Xylophones", "somebody", "Zyzzyva"):
+        assert text not in service.log()
+
+
 def test_service_endpoints(service):
     assert service.get("/health").json() == {"status": "ok"}
     ready = service.get("/ready").json()
@@ -298,6 +305,12 @@ def test_next_of_several_prompts_and_temperatures(service):
     assert cold["top"][0]["probability"] > both["data"][0]["top"][0]["probability"]
     assert cold["entropy"] == both["data"][0]["entropy"]
     assert len(cold["top"]) == 10
+    asked = {"prompt": "The", "candidates": [" and", "x"]}
+    candidates = [
+        service.post("/v1/next", asked | {"temperature": temperature}).json()["data"][0]
+        for temperature in (0.1, 1)
+    ]
+    assert candidates[0]["candidates"] == candidates[1]["candidates"]
 
 
 @pytest.mark.parametrize(

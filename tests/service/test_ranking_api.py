@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 from event_stream import events, join
+from running_service import wait_until
 
 KINDS = ("bpe", "char", "word")
 PROMPT = "One day in"
@@ -125,6 +126,16 @@ def test_with_suffix_each_text_arrives_in_one_chunk(service_of_all_kinds, call, 
     assert Counter(chunk["choices"][0]["index"] for chunk in chunks) == Counter(
         {choice["index"]: 2 + echo for choice in choices}
     )
+
+
+def test_a_ranked_stream_begins_when_its_request_runs(service_of_all_kinds):
+    """Not when the best are known."""
+    fields = {"model": "bpe", "prompt": PROMPT, "suffix": SUFFIX, "max_tokens": 4096}
+    fields |= {"ignore_eos": True, "stream": True, "n": 20}
+    with service_of_all_kinds.post("/v1/completions", fields, stream=True) as answer:
+        assert answer.status_code == 200
+        wait_until(lambda: service_of_all_kinds.load()[0] > 0, "it is seen to run", 10)
+    wait_until(lambda: service_of_all_kinds.load() == (0, 0), "its end is noticed")
 
 
 @pytest.mark.parametrize(

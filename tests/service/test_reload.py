@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import threading
@@ -122,6 +123,9 @@ def test_the_new_version_answers_and_old_requests_finish_on_the_old(served, bund
     assert statuses(served) == {"1": "available", "2": "active"}
     stale = served.post("/v1/next", {"state": state})
     assert (stale.status_code, stale.json()["error"]["code"]) == (409, "stale_state")
+    assert {"version 1", "version 2"} <= set(
+        re.findall(r"version \d", stale.json()["error"]["message"])
+    )
     assert stale.headers["x-should-retry"] == "false"
 
 

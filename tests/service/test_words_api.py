@@ -119,6 +119,8 @@ def test_what_score_counts(bpe):
     opened = bpe.score("a", add_special_tokens=True)["logprobs"]
     assert opened["tokens"] == ["<|endoftext|>", "a"]
     assert opened["token_logprobs"] == [None, body["data"][0]["total_logprob"]]
+    begun = bpe.score("a", add_special_tokens=True, score_first_token=True)["logprobs"]
+    assert begun == opened  # the start of a document has no probability
     assert bpe.score("<|endoftext|>a", parse_special=False)["scored_tokens"] > 1
 
 
@@ -266,6 +268,24 @@ def test_explain_scores_the_prompt_without_each_word(words):
         assert entry["delta"] == pytest.approx(whole - entry["logprob_without"], abs=1e-4)
     deltas = [body["contributions"][index]["delta"] for index in body["ranking"]]
     assert deltas == sorted(deltas, reverse=True)
+    support = sum(max(delta, 0) for delta in deltas)
+    for entry in body["contributions"]:
+        assert entry["share"] == pytest.approx(max(entry["delta"], 0) / support if support else 0)
+    last = words.post("/v1/explain", prompt=prompt, target=" Italian", max_units=2)
+    assert [entry["text"] for entry in last["contributions"]] == list(rests)[-2:]
+    assert [entry["index"] for entry in last["contributions"]] == [0, 1]
+
+
+def test_explain_by_tokens(words):
+    token_ids = list(words.tokenizer.encode("In Italy, I"))
+    fields = {"unit": "token", "target": [token_ids[0]]}
+    body = words.post("/v1/explain", prompt=token_ids, **fields)
+    assert "".join(entry["text"] for entry in body["contributions"]) == "In Italy, I"
+    for index, entry in enumerate(body["contributions"]):
+        assert "In Italy, I"[entry["start"] : entry["end"]] == entry["text"]
+        rest = token_ids[:index] + token_ids[index + 1 :]
+        expected = words.logprob(token_ids[:1], rest)
+        assert entry["logprob_without"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_explain_chooses_the_most_likely_target(words):
@@ -391,14 +411,17 @@ def test_wrong_fields_are_named(service, path, fields, code, param):
     [
         ("/v1/score", "input", {}),
         ("/v1/score", "context", {"input": "a"}),
+        ("/v1/fill", "text", {}),
         ("/v1/fill", "prefix", {}),
+        ("/v1/fill", "suffix", {}),
         ("/v1/explain", "prompt", {}),
         ("/v1/explain", "target", {"prompt": "a"}),
         ("/v1/embeddings", "input", {}),
     ],
 )
 def test_texts_too_long_are_refused(char_words, path, field, extra):
-    answer = char_words.service.post(path, {field: "In Italy " * 4000, **extra})
+    text = ("____ " if field == "text" else "") + "In Italy " * 4000
+    answer = char_words.service.post(path, {field: text, **extra})
     assert answer.status_code == 400
     error = answer.json()["error"]
     assert (error["code"], error["param"]) == ("context_length_exceeded", field)
