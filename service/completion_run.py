@@ -116,15 +116,16 @@ class CompletionRun:
             prompt_logprobs=request.logprobs if scores_prompt else None,
             prompt_logprobs_from=prompt.num_unscored,
             return_state=request.return_state,
-            tokens_per_event=self._tokens_per_event(),
+            tokens_per_event=self._tokens_per_event(index),
             deadline=self._started_at + settings.request_timeout_s,
             queue_deadline=self._started_at + settings.queue_timeout_s,
             client=self._client,
         )
 
-    def _tokens_per_event(self) -> int:
-        if self._request.stream:
-            return 1  # the start of a stream, too, is told at once
+    def _tokens_per_event(self, index: int) -> int:
+        """What nobody reads along is gathered; but the first job's start begins a stream."""
+        if self._request.stream and (index == 0 or not self._request.is_ranked):
+            return 1
         if self._request.stop:
             return _TOKENS_PER_EVENT_WITH_STOPS
         return max(1, self._request.max_tokens)

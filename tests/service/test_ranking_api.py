@@ -131,7 +131,7 @@ def test_with_suffix_each_text_arrives_in_one_chunk(service_of_all_kinds, call, 
 def test_a_ranked_stream_begins_when_its_request_runs(service_of_all_kinds):
     """Not when the best are known."""
     fields = {"model": "bpe", "prompt": PROMPT, "suffix": SUFFIX, "max_tokens": 4096}
-    fields |= {"ignore_eos": True, "stream": True, "n": 20}
+    fields |= {"ignore_eos": True, "stream": True}
     with service_of_all_kinds.post("/v1/completions", fields, stream=True) as answer:
         assert answer.status_code == 200
         wait_until(lambda: service_of_all_kinds.load()[0] > 0, "it is seen to run", 10)

@@ -491,10 +491,3 @@ def test_heavy_work_ends_with_its_time_and_frees_everything(hurried, path):
     assert answer.json()["error"]["code"] == "request_timeout"
     assert answer.headers["x-should-retry"] == "false"
     wait_until(lambda: hurried.load() == (0, 0), "the engine is free")
-
-
-@pytest.mark.parametrize("path", HEAVY)
-def test_heavy_work_ends_when_its_client_goes(bpe, path):
-    with pytest.raises(requests.exceptions.ReadTimeout):
-        requests.post(bpe.service.url + path, json=HEAVY[path], timeout=1.5)
-    wait_until(lambda: bpe.service.load() == (0, 0), "the client's leaving is noticed", 10)
