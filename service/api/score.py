@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from service.job_run import JobResult, run_jobs
 from service.peer import Peer
 from service.prompts import PreparedPrompt, PromptOptions, prepare_prompts
 from service.protocol.completions import Usage
+from service.protocol.prompt import Prompt
 from service.protocol.score import ScoreAnswer, ScoreData, ScoreLogprobs, ScoreRequest
 from service.recurrent_state import Snapshot
 from service.request_record import current_record
@@ -100,36 +101,34 @@ class _Text:
 
 
 def _texts(model: ServedModel, body: ScoreRequest) -> list[_Text]:
-    texts = []
-    for index, (text, context) in enumerate(
-        zip(body.input, body.context.of(len(body.input)), strict=True)
-    ):
-        place = f"[{index}]" if len(body.input) > 1 else ""
-        has_context = bool(context)
-        texts.append(
-            _Text(
-                _prepare(model, body, f"input{place}", text, opens=not has_context),
-                _prepare(model, body, f"context{place}", context, opens=has_context),
-                body.score_first_token,
-            )
-        )
-    return texts
+    given = body.context.prompts
+    contexts = _prepare(model, body, "context", given, [bool(context) for context in given])
+    contexts = contexts if body.context.each else contexts * len(body.input)
+    opens = [not context.token_ids for context in contexts]
+    inputs = _prepare(model, body, "input", body.input, opens)
+    return [
+        _Text(text, context, body.score_first_token)
+        for text, context in zip(inputs, contexts, strict=True)
+    ]
 
 
 def _prepare(
     model: ServedModel,
     body: ScoreRequest,
-    param: str,
-    text: str | tuple[int, ...],
-    *,
-    opens: bool,
-) -> PreparedPrompt:
-    options = PromptOptions(
-        param=param,
-        add_special_tokens=body.add_special_tokens and opens,
-        parse_special=body.parse_special,
-    )
-    return prepare_prompts(model, [text], options)[0]
+    name: str,
+    texts: Sequence[Prompt],
+    opens: Sequence[bool],
+) -> list[PreparedPrompt]:
+    """``texts``, which the field ``name`` holds; those that ``opens`` may get a start token."""
+    prepared = []
+    for index, (text, may_begin) in enumerate(zip(texts, opens, strict=True)):
+        options = PromptOptions(
+            param=name if len(texts) == 1 else f"{name}[{index}]",
+            add_special_tokens=body.add_special_tokens and may_begin,
+            parse_special=body.parse_special,
+        )
+        prepared += prepare_prompts(model, [text], options)
+    return prepared
 
 
 def _job(model: ServedModel, body: ScoreRequest, text: _Text, job_id: str) -> Job:

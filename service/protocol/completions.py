@@ -19,7 +19,7 @@ Share = Annotated[float, Real(0, 1)]
 
 
 class CompletionRequest(Request):
-    """Fields of section 5 of the contract; extensions of our own come after ``user``."""
+    """Which text to go on with, and how; extensions of OpenAI's fields come after ``user``."""
 
     model: String | None = None
     prompt: Prompts = Field(default=("",), json_schema_extra={"default": ""})

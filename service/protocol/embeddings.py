@@ -21,7 +21,7 @@ def _read_input(value: object, name: str, limits: Limits) -> tuple[Prompt, ...]:
 
 
 class EmbeddingsRequest(Request):
-    """Fields of section 11 of the contract; extensions of our own come after ``user``."""
+    """Texts to be vectors; extensions of OpenAI's fields come after ``user``."""
 
     model: String | None = None
     input: Annotated[tuple[Prompt, ...], Shaped(_read_input, NON_EMPTY_PROMPT_SCHEMA)]

@@ -30,7 +30,11 @@ def _read_target(value: object, name: str, limits: Limits) -> Prompt:
 
 
 class ExplainRequest(Request):
-    """Fields of section 11 of the contract."""
+    """A prompt, and what to explain by it.
+
+    What would have to read more than 4,194,304 tokens one by one is refused; ``max_units`` makes
+    it less.
+    """
 
     model: String | None = None
     prompt: Annotated[Prompt, Shaped(_read_prompt, _PROMPT_SCHEMA)]

@@ -14,7 +14,11 @@ from service.words.blank import MIN_UNDERSCORES, Gap, find_blanks
 
 
 class FillRequest(Request):
-    """Fields of section 10 of the contract."""
+    """A text with a blank, or what stands before and behind one.
+
+    What would have to read more than 4,194,304 tokens one by one is refused; ``pool`` or
+    ``candidates`` make it less.
+    """
 
     model: String | None = None
     text: String | None = None

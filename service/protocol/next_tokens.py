@@ -39,7 +39,10 @@ PositiveTemperature = Annotated[
 
 
 class NextRequest(Request):
-    """Fields of section 9 of the contract."""
+    """Prompts, and what may come next.
+
+    The tokens of all ``candidates`` times the prompts may be 4,194,304 at most.
+    """
 
     model: String | None = None
     prompt: Prompts = Field(default=("",), json_schema_extra={"default": ""})

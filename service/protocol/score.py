@@ -25,10 +25,6 @@ class Contexts(NamedTuple):
     prompts: tuple[Prompt, ...] = ("",)
     each: bool = False
 
-    def of(self, num_inputs: int) -> tuple[Prompt, ...]:
-        """The context of each input."""
-        return self.prompts if self.each else self.prompts * num_inputs
-
 
 def _read_contexts(value: object, name: str, limits: Limits) -> Contexts:
     if value == []:
@@ -42,7 +38,7 @@ _CONTEXT_SCHEMA = {"anyOf": [*PROMPT_SCHEMA["anyOf"], {"type": "array", "maxItem
 
 
 class ScoreRequest(Request):
-    """Fields of section 9 of the contract."""
+    """Texts to be scored, each in its context."""
 
     model: String | None = None
     input: Prompts

@@ -141,6 +141,18 @@ DISAGREEING = [
         "add_special_tokens",
     ),
     ("/v1/score", {"input": ["a", "b"], "context": ["a"]}, INVALID_VALUE, "context"),
+    (
+        "/v1/score",
+        {"input": ["a", "b"], "context": [5] * 32769},
+        "context_length_exceeded",
+        "context",
+    ),
+    (
+        "/v1/score",
+        {"input": ["a", "b"], "context": [[5], [5] * 32769]},
+        "context_length_exceeded",
+        "context[1]",
+    ),
     ("/v1/fill", {"text": "____", "prefix": "a"}, INVALID_VALUE, "prefix"),
     ("/v1/fill", {"text": "____", "suffix": "a"}, INVALID_VALUE, "suffix"),
     ("/v1/fill", {"text": "____", "blank": "*"}, INVALID_VALUE, "text"),

@@ -131,8 +131,8 @@ LONG = {
     "stream": ("/v1/completions", ENDLESS | {"stream": True}),
     "next": ("/v1/next", {"prompt": [5] * 32_000}),
     "score": ("/v1/score", {"input": [5] * 32_000, "top_logprobs": 20}),
-    "fill": ("/v1/fill", {"text": "a ____" + " c" * 600, "pool": 2000, "max_right_tokens": 512}),
-    "explain": ("/v1/explain", {"prompt": "In Italy, " * 3000, "target": "!", "max_units": 512}),
+    "fill": ("/v1/fill", {"text": "a ____" + " c" * 600, "pool": 400, "max_right_tokens": 512}),
+    "explain": ("/v1/explain", {"prompt": "In Italy, " * 3000, "target": "!", "max_units": 300}),
     "embeddings": ("/v1/embeddings", {"input": [5] * 32_000}),
 }
 
@@ -233,6 +233,8 @@ def test_a_killed_engine_fails_its_requests_and_comes_back():
         assert b"engine_unavailable" in streamed
         assert b"[DONE]" not in streamed
         assert service.get("/health").status_code == 200
+        unready = service.get("/ready")  # for it takes a while to start
+        assert (unready.status_code, unready.json()["error"]["code"]) == (503, "engine_unavailable")
         wait_until(lambda: service.get("/ready").status_code == 200, "the engine is back")
         assert service.complete(prompt="x", max_tokens=2)
 

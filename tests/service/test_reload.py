@@ -43,6 +43,8 @@ def reload(service, **fields):
 def statuses(service):
     listed = service.get("/admin/models", headers=ADMIN).json()
     assert listed["object"] == "list"
+    for entry in listed["data"]:
+        assert list(entry) == ["model", "version", "status", "created", "digest", "bytes"]
     return {entry["version"]: entry["status"] for entry in listed["data"]}
 
 
