@@ -62,13 +62,13 @@ ARRANGEMENTS = (
     Arrangement(2, 1),
     Arrangement(2, 2),
     Arrangement(1, 1, 2),
-    Arrangement(1, 2, 2),
 )
 CASES = (
     http_load.ONE_PLAIN,
     replace(http_load.MANY_PLAIN, num_requests=4),
     http_load.ONE_STREAMED,
     http_load.MANY_STREAMED,
+    http_load.ONE_NEXT,
     http_load.MANY_NEXT,
 )
 #: Longer than the others together: measured where it is asked for.

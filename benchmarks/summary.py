@@ -170,9 +170,11 @@ def _processes(models: Sequence[Model]) -> str:
         ("32 clients", "tokens/s"): "32 clients, tokens/s",
         ("256 clients", "tokens/s"): "256 clients, tokens/s",
         ("1 client, streamed", "tokens/s"): "1 client, streamed, tokens/s",
+        ("1 client, streamed", "ms, first token, p50"): "first token, p50, ms",
         ("32 clients, streamed", "tokens/s"): "32 clients, streamed, tokens/s",
         ("32 clients, streamed", "ms, first token, p99"): "first token, p99, ms",
         ("32 clients, streamed", "ms, between tokens, p99"): "between tokens, p99, ms",
+        ("1 client, /v1/next", "ms, request, p50"): "`/v1/next`, 1 client, p50, ms",
         ("32 clients, /v1/next", "requests/s"): "`/v1/next`, 32 clients, requests/s",
         ("memory of all", "MB"): "memory, MB",
     }

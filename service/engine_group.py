@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 from model.bundle.load import Bundle
 from service.kept_process import KeptProcess
 from service.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,39 @@ def start_engines(bundle: Bundle, socket_prefix: Path, settings: Settings) -> En
 
     Their sockets are ``socket_prefix`` with a number behind it; they must not have been used.
     """
+    shares = share_out(settings)
     sockets = tuple(
-        socket_prefix.with_name(f"{socket_prefix.name}-{number}")
-        for number in range(settings.engines)
+        socket_prefix.with_name(f"{socket_prefix.name}-{number}") for number in range(len(shares))
     )
+    logger.info("%s: %d engines", bundle.directory, len(shares))
     name = f"engine {bundle.manifest.name}"
-    engines = tuple(KeptProcess(name, _target(bundle, socket, settings)) for socket in sockets)
+    engines = tuple(
+        KeptProcess(name, _target(bundle, socket, share))
+        for socket, share in zip(sockets, shares, strict=True)
+    )
     return EngineGroup(bundle, sockets, engines)
+
+
+def share_out(settings: Settings) -> list[Settings]:
+    """The settings of each engine: what is limited for all of them together is divided among them.
+
+    Sums are exact, and no two engines differ by more than one in places and queue together.
+    """
+    num_engines = settings.num_engines
+    places = _even_parts(settings.max_running, num_engines)
+    queues = reversed(_even_parts(settings.max_queue, num_engines))
+    caches = _even_parts(settings.state_cache_mb, num_engines)
+    return [
+        settings.model_copy(
+            update={"max_running": running, "max_queue": waiting, "state_cache_mb": megabytes}
+        )
+        for running, waiting, megabytes in zip(places, queues, caches, strict=True)
+    ]
+
+
+def _even_parts(total: int, count: int) -> list[int]:
+    """``count`` whole numbers that add up to ``total``, the larger ones first."""
+    return [total // count + (number < total % count) for number in range(count)]
 
 
 def _target(bundle: Bundle, socket: Path, settings: Settings) -> Callable[[], int | None]:

@@ -66,7 +66,7 @@ class HttpServer(BaseApplication):  # type: ignore[misc]  # untyped library
     def load_config(self) -> None:
         """Sets what differs from gunicorn's defaults."""
         settings = self._settings
-        capacity = (settings.max_running + settings.max_queue) * settings.engines
+        capacity = settings.max_running + settings.max_queue
         values: dict[str, Any] = {
             "bind": f"fd://{self._listener.fileno()}",
             "workers": settings.workers,

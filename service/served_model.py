@@ -42,7 +42,6 @@ class ServedModel:
         self.tokenizer = Tokenizer.load(bundle.tokenizer_path)
         self.engines = EngineClient(addresses)
         self.num_users = 0
-        self._was_ready = False
 
     @property
     def id(self) -> str:
@@ -97,16 +96,14 @@ class ServedModel:
         return WordVocabulary(self.tokenizer)
 
     def check_ready(self) -> None:
-        """Refuses while no engine takes jobs.
+        """Refuses while no engine takes jobs, and in the beginning until all do.
 
         Raises:
-            ApiError: ``model_loading`` until the first time one does, then ``engine_unavailable``.
+            ApiError: ``model_loading`` until the first time all do, then ``engine_unavailable``.
         """
-        if self.engines.ready:
-            self._was_ready = True
-        elif not self._was_ready:
+        if not self.engines.begun:
             raise ApiError("model_loading", f"model {self.id} is being loaded; try again soon")
-        else:
+        if not self.engines.ready:
             raise ApiError("engine_unavailable", "the engine is being restarted; try again soon")
 
     def check_room(self, num_sequences: int) -> None:

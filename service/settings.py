@@ -26,6 +26,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from model.errors import ConfigurationError
+from service.usable_cores import usable_cores
 
 ENVIRONMENT_PREFIX = "FORETOKEN_"
 
@@ -46,6 +47,10 @@ PUBLISHED_LIMITS = (
     "queue_timeout_s",
     "request_timeout_s",
 )
+
+#: Unless told otherwise, there are no more engines than this, and none for fewer sequences.
+_MAX_DEFAULT_ENGINES = 4
+_LEAST_SEQUENCES = 16
 
 #: A secret shorter than this may be guessed.
 MIN_KEY_CHARACTERS = 32
@@ -78,7 +83,13 @@ class Settings(BaseModel):
     port: int = Field(
         default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one"
     )
-    engines: int = Field(default=1, ge=1, le=64, description="engine processes for each model")
+    engines: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="engine processes for each model, which share max_running, max_queue and "
+        "state_cache_mb; 0: one for each core it may use, at most 4, of 16 sequences or more each",
+    )
     engine_threads: int = Field(default=1, ge=1, le=64, description="threads of each engine")
     workers: int = Field(default=1, ge=1, le=64, description="HTTP worker processes")
 
@@ -105,7 +116,7 @@ class Settings(BaseModel):
         default=2000, ge=1, le=100_000, description="candidates in one request"
     )
     max_running: int = Field(
-        default=64, ge=1, le=4096, description="sequences an engine runs at the same time"
+        default=64, ge=1, le=4096, description="sequences that run at the same time"
     )
     max_queue: int = Field(
         default=256, ge=0, le=65_536, description="sequences that may wait for a place"
@@ -177,6 +188,17 @@ class Settings(BaseModel):
         """For the log."""
         return re.sub(r"//[^/@]*@", "//**********@", url)
 
+    @property
+    def num_engines(self) -> int:
+        """Engine processes for each model; by default what the machine at hand makes best use of.
+
+        The table that led to it is in ``docs/benchmarks.md``.
+        """
+        if self.engines:
+            return self.engines
+        most = min(_MAX_DEFAULT_ENGINES, self.max_running // _LEAST_SEQUENCES)
+        return max(1, min(usable_cores(), most))
+
     def limits(self) -> dict[str, int | float]:
         """The settings that ``GET /v1/models`` publishes, by name."""
         return {name: getattr(self, name) for name in PUBLISHED_LIMITS}
@@ -242,9 +264,16 @@ def resolve_settings(flags: Mapping[str, str | None], environment: Mapping[str, 
         if flag_value is not None:
             given[name], sources[name] = flag_value, flag_of(name)
     try:
-        return Settings.model_validate(given)
+        settings = Settings.model_validate(given)
     except ValidationError as error:
         raise ConfigurationError(_describe(error, sources)) from None
+    if settings.engines > settings.max_running:
+        source, other = (sources.get(name, flag_of(name)) for name in ("engines", "max_running"))
+        raise ConfigurationError(
+            f"{source} is {settings.engines}; it must be at most {settings.max_running}, which is "
+            f"{other}: every engine runs a share of these sequences, and at least one"
+        )
+    return settings
 
 
 def load_settings(arguments: Sequence[str] | None = None) -> tuple[Settings, bool]:

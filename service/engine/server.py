@@ -184,17 +184,11 @@ class EngineServer:
         elif self._stopping:
             reason, text = "shutting_down", "the service is shutting down"
         elif not self._loop.submit(worker, message.jobs):
-            scheduler = self._loop.scheduler
-            reason = "overloaded"
-            text = (
-                f"the queue is full: {scheduler.num_running} sequences run, "
-                f"{scheduler.num_waiting} of {scheduler.max_queue} wait"
-            )
+            reason, text = "overloaded", "the queue of the engine is full"
         else:
             return
-        wait_seconds = self._loop.scheduler.estimated_wait_seconds()
         job_ids = tuple(job.job_id for job in message.jobs)
-        self._send(worker, Refused(job_ids, reason, text, wait_seconds))
+        self._send(worker, Refused(job_ids, reason, text, self._loop.scheduler.room))
 
     def _send_events(self) -> None:
         for worker, events in self._loop.take_events().items():

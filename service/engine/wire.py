@@ -33,7 +33,7 @@ from service.engine.request import (
     TokenScores,
 )
 
-VERSION = 2
+VERSION = 3
 
 
 class WireError(ForetokenError):
@@ -65,12 +65,12 @@ class Submit:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """None of these jobs was taken, and why."""
+    """None of these jobs was taken, and why; there would have been ``room`` for so many."""
 
     job_ids: tuple[str, ...]
     reason: Literal["overloaded", "shutting_down", "other_engine"]
     message: str
-    retry_after_seconds: float
+    room: int
 
 
 @dataclass(frozen=True, slots=True)

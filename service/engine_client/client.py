@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import zmq
 
@@ -26,13 +27,21 @@ from service.engine.growth import Growth
 from service.engine.request import EngineStatus, Event, Finished, Job
 from service.engine.wire import Grow, Submit, encode
 from service.engine_client.connection import BEAT_SECONDS, EngineConnection
+from service.engine_client.placement import Load, Readers, spread
 from service.engine_client.stream import JobStream
 
 logger = logging.getLogger(__name__)
 
+#: What the engines said last of how long one waits may be from before the queue filled up.
+_LEAST_WAIT_SECONDS = 0.1
+
 
 class EngineClient:
-    """Talks to one or more engines; each request goes to the least loaded.
+    """Talks to one or more engines as if they were one: their places and queues add up.
+
+    Jobs go where the fewest are (``placement.py``). With one client there is room for them exactly
+    as long as the engines together have some. Of jobs by clients in other processes each learns
+    within a quarter of a second, and whom one engine has to turn away is offered to the others.
 
     To be made after a fork, once per process. Thread-safe.
 
@@ -40,9 +49,13 @@ class EngineClient:
         addresses: where the engines listen, such as ``ipc:///run/foretoken/engine-0``.
         heartbeat_timeout_seconds: how long an engine may be silent before it counts as hung. One
             that died is noticed at once.
+
+    Attributes:
+        begun: whether all engines have been there at the same time.
     """
 
     def __init__(self, addresses: Sequence[str], *, heartbeat_timeout_seconds: float = 3.0) -> None:
+        self.begun = False
         self._process_id = os.getpid()
         # None: nobody listens any more, but the engine has not confirmed the end yet.
         self._streams: dict[str, JobStream | None] = {}
@@ -52,6 +65,7 @@ class EngineClient:
         self._closing = False
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         identity = uuid.uuid4().bytes
+        self._readers = Readers()
         self._connections = [
             EngineConnection(self._context, address, b"w" + identity, heartbeat_timeout_seconds)
             for address in addresses
@@ -60,9 +74,9 @@ class EngineClient:
         self._thread.start()
 
     def submit(self, jobs: Sequence[Job]) -> JobStream:
-        """Hands ``jobs`` to one engine, which takes all of them or none.
+        """Hands ``jobs`` to the engines, which take all of them or none.
 
-        Returns at once; what the engine refuses is raised when the stream is read.
+        Returns at once; that there is no room for them is raised when the stream is read.
 
         Raises:
             ValueError: there is no job, or a ``job_id`` is in use: it is until the engine has
@@ -75,32 +89,31 @@ class EngineClient:
         if not job_ids or len(set(job_ids)) < len(job_ids) or self._streams.keys() & set(job_ids):
             raise ValueError(f"jobs need ids of their own, not in use already: {job_ids}")
         stream = JobStream(self, job_ids)
-        with self._lock:
-            connection, status = self._least_loaded()
-            connection.num_unsent += len(jobs)
-        message = Submit(status.engine_id, tuple(jobs))
-        data = encode(message)
+        try:
+            parts = self._place(jobs)
+        except OverloadedError as error:
+            stream.put(error)
+            return stream
         self._streams.update(dict.fromkeys(job_ids, stream))
-        self._call(lambda: self._send(connection, message, data))
+        for connection, message in parts:
+            self._call(partial(self._send, connection, message, encode(message)))
         if self._closing:  # the thread may be gone already
             self.fail(job_ids, EngineUnavailableError("the service is shutting down"))
         return stream
 
     def check_room(self, num_jobs: int) -> None:
-        """Refuses early, by what the engines said last, what ``submit`` would refuse anyway.
+        """Refuses early what ``submit`` would refuse anyway.
 
         Raises:
-            OverloadedError: no engine has room for ``num_jobs`` more.
+            OverloadedError: the engines have no room for ``num_jobs`` more.
             ShuttingDownError: every engine there is drains.
             EngineUnavailableError: no engine is connected.
         """
-        statuses = self._usable()
-        for _, status in statuses:
-            taken = status.running + status.waiting
-            if taken + num_jobs <= status.max_running + status.max_queue:
-                return
-        wait = min(status.estimated_wait_seconds for _, status in statuses)
-        raise OverloadedError("the queue is full; try again later", wait)
+        with self._lock:
+            usable = self._usable()
+            loads = [connection.load(status) for connection, status in usable]
+        if spread(num_jobs, loads) is None:
+            raise _overloaded(num_jobs, loads, usable)
 
     def grow(self, job_id: str, growth: Growth) -> None:
         """Goes on with the token tree of an open job, which answers with a ``Grown``."""
@@ -131,9 +144,9 @@ class EngineClient:
         return any(status.ready and not status.draining for status in self.status())
 
     def wait_ready(self, timeout_seconds: float) -> bool:
-        """Waits until ``ready``; tells whether it came about in time."""
+        """Waits until it has ``begun`` and is ``ready``; tells whether it came about in time."""
         deadline = time.monotonic() + timeout_seconds
-        while not self.ready:
+        while not (self.begun and self.ready):
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.005)
@@ -165,6 +178,22 @@ class EngineClient:
         for stream in {stream for stream in popped if stream is not None}:
             stream.put(error)
 
+    def turned_away(self, jobs: Sequence[Job]) -> None:
+        """Offers ``jobs``, which an engine had no room for, to all. Called by the connections."""
+        wanted = [job for job in jobs if self._streams.get(job.job_id) is not None]
+        for job in jobs:
+            if job not in wanted:
+                self._streams.pop(job.job_id, None)
+        if not wanted:
+            return
+        try:
+            parts = self._place(wanted)
+        except EngineError as error:
+            self.fail([job.job_id for job in wanted], error)
+            return
+        for connection, message in parts:
+            self._send(connection, message, encode(message))
+
     def _usable(self) -> list[tuple[EngineConnection, EngineStatus]]:
         """The connections that may take jobs, with what their engines said last."""
         statuses = [(connection, connection.status) for connection in self._connections]
@@ -176,16 +205,33 @@ class EngineClient:
             raise EngineUnavailableError("no engine is running; it is being restarted")
         return usable
 
-    def _least_loaded(self) -> tuple[EngineConnection, EngineStatus]:
-        """The engine with the fewest jobs; ours are counted at once, the others' by its word."""
-        return min(
-            self._usable(),
-            key=lambda pair: max(pair[0].num_jobs, pair[1].running + pair[1].waiting),
-        )
+    def _place(self, jobs: Sequence[Job]) -> list[tuple[EngineConnection, Submit]]:
+        """What to send to which engine, counted as on its way.
+
+        Raises:
+            OverloadedError, ShuttingDownError, EngineUnavailableError: as ``check_room``.
+        """
+        parts = []
+        with self._lock:
+            usable = self._usable()
+            loads = [connection.load(status) for connection, status in usable]
+            reader = self._readers.find(jobs[0])
+            addresses = [connection.address for connection, _ in usable]
+            favourite = addresses.index(reader) if reader in addresses else None
+            counts = spread(len(jobs), loads, favourite)
+            if counts is None:
+                raise _overloaded(len(jobs), loads, usable)
+            for (connection, status), count in zip(usable, counts, strict=True):
+                if count:
+                    share, jobs = jobs[:count], jobs[count:]
+                    self._readers.note(share[0], connection.address)
+                    connection.num_unsent += count
+                    parts.append((connection, Submit(status.engine_id, tuple(share))))
+        return parts
 
     def _send(self, connection: EngineConnection, message: Submit, data: bytes) -> None:
-        connection.submit(message, data, self)
-        with self._lock:
+        with self._lock:  # that no job is counted twice
+            connection.submit(message, data, self)
             connection.num_unsent -= len(message.jobs)
 
     def _grow(self, job_id: str, data: bytes) -> None:
@@ -243,7 +289,23 @@ class EngineClient:
                     connection.read(now, self)
                 if connection.monitor in ready:
                     connection.read_monitor(now, self)
+            self.begun = self.begun or len(self.status()) == len(self._connections)
 
     def _make_calls(self) -> None:
         while self._calls:
             self._calls.popleft()()
+
+
+def _overloaded(
+    num_jobs: int,
+    loads: Sequence[Load],
+    usable: Sequence[tuple[EngineConnection, EngineStatus]],
+) -> OverloadedError:
+    """Says what is there and what is not, over all engines."""
+    held = sum(load.held for load in loads)
+    capacity = sum(status.max_running + status.max_queue for _, status in usable)
+    return OverloadedError(
+        f"the queue is full: {held} sequences run or wait, of at most {capacity}; "
+        f"there is no room for {num_jobs} more. Try again later",
+        max(_LEAST_WAIT_SECONDS, min(status.estimated_wait_seconds for _, status in usable)),
+    )

@@ -7,7 +7,7 @@ its monitor say into events and failures for whoever drives it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import zmq
@@ -16,10 +16,9 @@ from zmq.utils.monitor import recv_monitor_message
 from service.engine.errors import (
     EngineError,
     EngineUnavailableError,
-    OverloadedError,
     ShuttingDownError,
 )
-from service.engine.request import EngineStatus, Event, Finished
+from service.engine.request import EngineStatus, Event, Finished, Job
 from service.engine.wire import (
     VERSION,
     Cancel,
@@ -34,6 +33,7 @@ from service.engine.wire import (
     decode_to_worker,
     encode,
 )
+from service.engine_client.placement import Load
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,9 @@ class Receiver(Protocol):
     def fail(self, job_ids: Iterable[str], error: EngineError) -> None:
         """Learns that these jobs have no engine any more."""
 
+    def turned_away(self, jobs: Sequence[Job]) -> None:
+        """Learns that these jobs found no room in the engine."""
+
 
 class EngineConnection:
     """A line to the engine at ``address``.
@@ -59,6 +62,9 @@ class EngineConnection:
         address: ZeroMQ address the engine listens on.
         status: what the engine said last; None while none is there.
         num_unsent: jobs on their way to this connection, for whoever spreads the load.
+
+    Jobs of this worker are counted as they come and go; those of other workers are known by what
+    the engine said last.
     """
 
     def __init__(
@@ -74,7 +80,8 @@ class EngineConnection:
         self._heartbeat_timeout_seconds = heartbeat_timeout_seconds
         self._last_heard = 0.0
         self._last_beat = 0.0
-        self._jobs: set[str] = set()
+        self._jobs: dict[str, Job] = {}
+        self._num_of_others = 0
         self.socket = context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.ROUTING_ID, identity)
         self.socket.setsockopt(zmq.LINGER, 0)
@@ -89,10 +96,14 @@ class EngineConnection:
         )
         self.socket.connect(address)
 
-    @property
-    def num_jobs(self) -> int:
-        """Jobs the engine holds for this worker, or is about to."""
-        return len(self._jobs) + self.num_unsent
+    def load(self, status: EngineStatus) -> Load:
+        """What the engine holds and has room for, what is on its way to it counted in.
+
+        Args:
+            status: of the engine, as it was found to be there.
+        """
+        held = len(self._jobs) + self.num_unsent + self._num_of_others
+        return Load(held, status.max_running + status.max_queue - held)
 
     def close(self, receiver: Receiver) -> None:
         """Hangs up; jobs still open fail."""
@@ -107,7 +118,7 @@ class EngineConnection:
         if self.status is None or self.status.engine_id != message.engine_id:
             receiver.fail(job_ids, EngineUnavailableError(_LOST))
             return
-        self._jobs.update(job_ids)
+        self._jobs.update(zip(job_ids, message.jobs, strict=True))
         if not self._send(data):
             self.lose(receiver)
 
@@ -168,7 +179,7 @@ class EngineConnection:
     def lose(self, receiver: Receiver) -> None:
         """The engine is gone: fails every job it held."""
         self.status = None
-        lost, self._jobs = self._jobs, set()
+        lost, self._jobs = self._jobs, {}
         if lost:
             logger.warning("engine at %s lost with %d jobs", self.address, len(lost))
             receiver.fail(lost, EngineUnavailableError(_LOST))
@@ -178,15 +189,14 @@ class EngineConnection:
             case Events(events):
                 for event in events:
                     if type(event) is Finished:
-                        self._jobs.discard(event.job_id)
+                        self._jobs.pop(event.job_id, None)
                 receiver.deliver(events)
             case EngineStatus():
                 self._take_status(message, receiver)
             case Welcome(version, status):
                 self._take_welcome(version, status, receiver)
-            case Refused(job_ids):
-                self._jobs.difference_update(job_ids)
-                receiver.fail(job_ids, refusal_error(message))
+            case Refused():
+                self._take_refusal(message, receiver)
 
     def _take_status(self, status: EngineStatus, receiver: Receiver) -> None:
         if self.status is None:
@@ -195,7 +205,7 @@ class EngineConnection:
             self.lose(receiver)
             self._send(encode(Hello(VERSION)))
             return
-        self.status = status
+        self._note(status)
 
     def _take_welcome(self, version: int, status: EngineStatus, receiver: Receiver) -> None:
         if version != VERSION:
@@ -207,8 +217,23 @@ class EngineConnection:
             )
             return
         self.lose(receiver)  # a hello cancels whatever was open
-        self.status = status
+        self._note(status)
         logger.info("engine %s at %s connected", status.engine_id, self.address)
+
+    def _take_refusal(self, refused: Refused, receiver: Receiver) -> None:
+        jobs = [self._jobs.pop(job_id) for job_id in refused.job_ids if job_id in self._jobs]
+        if refused.reason != "overloaded":
+            receiver.fail(refused.job_ids, refusal_error(refused))
+            return
+        if self.status is not None:
+            capacity = self.status.max_running + self.status.max_queue
+            self._num_of_others = max(0, capacity - refused.room - len(self._jobs))
+        receiver.turned_away(jobs)
+
+    def _note(self, status: EngineStatus) -> None:
+        self.status = status
+        # What it has ended by now was heard before; what it has not seen yet counts as ours.
+        self._num_of_others = max(0, status.running + status.waiting - len(self._jobs))
 
     def _send(self, data: bytes) -> bool:
         try:
@@ -219,9 +244,7 @@ class EngineConnection:
 
 
 def refusal_error(refused: Refused) -> EngineError:
-    """The error that tells a submitter why the engine refused."""
-    if refused.reason == "overloaded":
-        return OverloadedError(refused.message, refused.retry_after_seconds)
+    """The error that tells a submitter why the engine refused, unless it was for want of room."""
     if refused.reason == "shutting_down":
         return ShuttingDownError(refused.message)
     return EngineUnavailableError(refused.message)

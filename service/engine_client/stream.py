@@ -66,7 +66,7 @@ class JobStream:
                 if events:  # these first, the error with the next call
                     self._failure = item
                     break
-                self._open = set()
+                self.close()  # jobs of this stream may have other engines
                 raise item
             events += item
             self._open.difference_update(event.job_id for event in item if type(event) is Finished)

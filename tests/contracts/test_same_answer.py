@@ -21,7 +21,7 @@ from tiny_bundle import tiny_bundle
 NUM_REQUESTS = 120
 TIMES_ASKED = 3
 NUM_CLIENTS = 24
-PLACES_OF_AN_ENGINE = 6
+NUM_ENGINES, PLACES_OF_AN_ENGINE = 2, 6
 TEXT = "In Italy I had a great time and learnt some of the language café naïve — € 日本語"
 
 Body = dict[str, Any]
@@ -30,8 +30,9 @@ Body = dict[str, Any]
 @pytest.fixture(scope="module")
 def busy_service() -> Iterator[RunningService]:
     """Few places, so that requests wait too and batches are of every size."""
-    places = ("--max-running", str(PLACES_OF_AN_ENGINE))
-    with running_service(tiny_bundle(), "--engines", "2", "--workers", "2", *places) as service:
+    places = ("--max-running", str(NUM_ENGINES * PLACES_OF_AN_ENGINE))
+    engines = ("--engines", str(NUM_ENGINES))
+    with running_service(tiny_bundle(), *engines, "--workers", "2", *places) as service:
         yield service
 
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -69,16 +70,19 @@ class Open:
 
 
 @contextlib.contextmanager
-def busy(service, count, **more):
-    """``count`` endless requests, running or waiting for the length of a ``with``."""
+def busy(service, count, beside=0, **more):
+    """``count`` endless requests, running or waiting for the length of a ``with``.
+
+    So many others are there ``beside`` them.
+    """
     requests_ = [Open(service, ENDLESS | more) for _ in range(count)]
     try:
-        wait_until(lambda: sum(service.load()) == count, f"{count} requests are there")
+        wait_until(lambda: sum(service.load()) == beside + count, f"{count} requests are there")
         yield requests_
     finally:
         for request in requests_:
             request.close()
-        wait_until(lambda: service.load() == (0, 0), "the places are free again")
+        wait_until(lambda: sum(service.load()) == beside, "the places are free again")
 
 
 def test_the_openai_client_completes(client):
@@ -237,6 +241,39 @@ def test_a_killed_engine_fails_its_requests_and_comes_back():
         assert (unready.status_code, unready.json()["error"]["code"]) == (503, "engine_unavailable")
         wait_until(lambda: service.get("/ready").status_code == 200, "the engine is back")
         assert service.complete(prompt="x", max_tokens=2)
+
+
+def test_two_engines_are_one_service_and_one_of_them_may_die():
+    """What is configured holds for both together, whoever is asked."""
+    with running_service(tiny_bundle(), *FLAGS, "--engines", "2") as service:
+        alone = service.complete(prompt="In", n=4, seed=1, max_tokens=9)["choices"]
+        with busy(service, 3):
+            wait_until(lambda: service.load() == (2, 1), "both engines run one")
+            answer = service.post("/v1/completions", {"prompt": "In", "n": 2})
+            assert answer.json()["error"]["code"] == "overloaded"
+            with busy(service, 1, beside=3):
+                assert service.post("/v1/next", {}).json()["error"]["code"] == "overloaded"
+                wait_until(lambda: service.load() == (2, 2), "both have one waiting")
+                metrics = service.get("/metrics").text
+                assert "foretoken_requests_running 2.0" in metrics
+                assert "foretoken_requests_waiting 2.0" in metrics
+        both = {(request := Open(service, ENDLESS)).connection: request for _ in range(2)}
+        wait_until(lambda: service.load() == (2, 0), "both engines run one")
+        os.kill(service.children()["engine bpe"], signal.SIGKILL)
+        (answered,), _, _ = select.select(list(both), [], [], PATIENCE_SECONDS)
+        assert b'"code":"engine_unavailable"' in both.pop(answered).read()
+        ((_, other),) = both.items()
+        wait_until(lambda: service.load() == (1, 0), "the other request goes on")
+        other.close()
+
+        def room_for_four():
+            answer = service.post("/v1/completions", {"prompt": "In", "n": 4, "seed": 1})
+            return answer.status_code == 200
+
+        wait_until(lambda: service.load() == (0, 0), "the other client has hung up")
+        assert service.complete(prompt="In", n=2, seed=1, max_tokens=9)["choices"] == alone[:2]
+        wait_until(room_for_four, "the engine is back")
+        assert service.complete(prompt="In", n=4, seed=1, max_tokens=9)["choices"] == alone
 
 
 def test_a_killed_http_server_comes_back():

@@ -16,6 +16,7 @@ from tiny_bundle import publish_tiny_bundle
 
 from model.bundle.publish import publish
 
+NUM_ENGINES = 2
 ADMIN = {"Authorization": "Bearer a"}
 
 
@@ -30,7 +31,8 @@ def bundles(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def served(bundles):
-    with running_service(bundles[0] / "tiny", "--admin-key", "a", "--workers", "2") as service:
+    flags = ("--admin-key", "a", "--workers", "2", "--engines", str(NUM_ENGINES))
+    with running_service(bundles[0] / "tiny", *flags) as service:
         yield service
 
 
@@ -121,7 +123,7 @@ def test_the_new_version_answers_and_old_requests_finish_on_the_old(served, bund
     assert long_answers[0].status_code == 200
     assert long_answers[0].headers["foretoken-model"] == "tiny@1"
     assert long_answers[0].json()["usage"]["completion_tokens"] == 8 * 4096
-    wait_until(lambda: engines(served) == 1, "the old engine has ended")
+    wait_until(lambda: engines(served) == NUM_ENGINES, "the old engine has ended")
     assert statuses(served) == {"1": "available", "2": "active"}
     stale = served.post("/v1/next", {"state": state})
     assert (stale.status_code, stale.json()["error"]["code"]) == (409, "stale_state")
@@ -187,7 +189,7 @@ def test_a_version_that_answers_otherwise_than_recorded(served, bundles):
     assert "otherwise than recorded" in answer.json()["error"]["message"]
     assert statuses(served) == {"1": "available", "2": "active", "3": "failed"}
     assert versions_answering(served) == {"tiny@2"}
-    wait_until(lambda: engines(served) == 1, "the engine that failed is gone")
+    wait_until(lambda: engines(served) == NUM_ENGINES, "the engine that failed is gone")
     shutil.rmtree(wrong)
 
 

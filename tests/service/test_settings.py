@@ -25,6 +25,17 @@ def test_flag_beats_variable_beats_default():
     assert resolve_settings({"max_queue": "8"}, {"FORETOKEN_MAX_QUEUE": "7"}).max_queue == 8
 
 
+@pytest.mark.parametrize(
+    ("cores", "max_running", "engines"),
+    [(1, 64, 1), (2, 64, 2), (3, 64, 3), (64, 64, 4), (8, 4096, 4), (2, 31, 1), (2, 1, 1)],
+)
+def test_how_many_engines_there_are_by_default(monkeypatch, cores, max_running, engines):
+    monkeypatch.setattr("service.settings.usable_cores", lambda: cores)
+    assert Settings(max_running=max_running).num_engines == engines
+    assert Settings(max_running=max_running, engines=1).num_engines == 1
+    assert Settings(engines=64).num_engines == 64
+
+
 def test_variables_of_others_are_not_looked_at():
     assert resolve_settings({}, {"MAX_QUEUE": "x", "foretoken_port": "x"}) == Settings()
 
@@ -43,7 +54,9 @@ def test_variables_of_others_are_not_looked_at():
         ({"api_keys": "a b"}, {}, ["--api-keys", "visible"]),
         ({"rate_limit_storage": "http://x"}, {}, ["--rate-limit-storage", "redis://"]),
         ({"host": ""}, {}, ["--host", "''", "non-empty"]),
-        ({"engines": ""}, {}, ["--engines", "''", "from 1"]),
+        ({"engines": ""}, {}, ["--engines", "''", "from 0 to 64"]),
+        ({"engines": "3"}, {"FORETOKEN_MAX_RUNNING": "2"}, ["--engines is 3", "at most 2"]),
+        ({"max_running": "2"}, {"FORETOKEN_ENGINES": "3"}, ["FORETOKEN_ENGINES", "--max-running"]),
     ],
 )
 def test_a_bad_value_names_key_value_and_bound(flags, environment, words):

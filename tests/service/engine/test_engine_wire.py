@@ -87,7 +87,7 @@ def plain(value):
     [
         Welcome(1, STATUS),
         STATUS,
-        Refused(("a", "b"), "overloaded", "the queue is full", 2.5),
+        Refused(("a", "b"), "overloaded", "the queue is full", 3),
         Events(EVENTS),
         Events(()),
     ],

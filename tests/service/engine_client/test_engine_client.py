@@ -7,8 +7,10 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
+import zmq
 from fake_engine import ROOT, fake_engine
 
 from model.sampling import SamplingParams
@@ -18,6 +20,15 @@ from service.engine.errors import (
     ShuttingDownError,
 )
 from service.engine.request import Finished, Job, Sampled, Started
+from service.engine.wire import (
+    VERSION,
+    Hello,
+    Refused,
+    Submit,
+    Welcome,
+    decode_to_engine,
+    encode,
+)
 from service.engine_client import EngineClient
 
 SCRIPT = [5, 6, 6, 7, 0]
@@ -212,6 +223,133 @@ def test_the_least_loaded_engine_is_asked(tmp_path):
         wait_until(lambda: [status.running for status in client.status()] == [3, 3])
 
 
+def test_engines_together_have_room_for_exactly_the_sum(tmp_path):
+    addresses = [f"ipc://{tmp_path}/engine-{number}" for number in range(2)]
+    with (
+        fake_engine(addresses[0], max_running=2, max_queue=1),
+        fake_engine(addresses[1], max_running=1, max_queue=3),
+        client_of(*addresses) as client,
+    ):
+        assert client.wait_ready(PATIENCE_SECONDS)
+        with pytest.raises(OverloadedError, match="0 sequences run or wait, of at most 7"):
+            client.check_room(8)
+        one = client.submit([Job(job_id="one", **LONG)])
+        rest = client.submit([Job(job_id=str(n), **LONG) for n in range(6)])
+        with pytest.raises(OverloadedError):
+            client.check_room(1)
+        with pytest.raises(OverloadedError, match=r"queue is full: 7 .* of at most 7"):
+            client.submit([Job(job_id="more")]).next_events(PATIENCE_SECONDS)
+        wait_until(lambda: [(s.running, s.waiting) for s in client.status()] == [(2, 1), (1, 3)])
+        one.cancel()
+        assert list(one)[-1].finish_reason == "cancelled"
+        client.check_room(1)
+        rest.close()
+        wait_until(lambda: not any(s.running + s.waiting for s in client.status()))
+        events = list(client.submit([Job(job_id=str(n)) for n in range(7)]))
+        assert tokens_of(events) != SCRIPT
+        assert sorted(tokens_of(events)) == sorted(SCRIPT * 7)
+
+
+def test_a_request_over_two_engines_fails_with_one_and_leaves_the_other(tmp_path):
+    addresses = [f"ipc://{tmp_path}/engine-{number}" for number in range(2)]
+    with (
+        fake_engine(addresses[0]) as doomed,
+        fake_engine(addresses[1]),
+        client_of(*addresses) as client,
+    ):
+        assert client.wait_ready(PATIENCE_SECONDS)
+        stream = client.submit([Job(job_id=str(n), **LONG) for n in range(4)])
+        wait_until(lambda: [status.running for status in client.status()] == [2, 2])
+        doomed.kill()
+        with pytest.raises(EngineUnavailableError):
+            while True:
+                stream.next_events(PATIENCE_SECONDS)
+        wait_until(lambda: [status.running for status in client.status()] == [0])
+        assert tokens_of(client.submit([Job(job_id="0")])) == SCRIPT
+
+
+@contextlib.contextmanager
+def engine_that_turns_all_away(address, status):
+    """It says it has room, and then has none: others were faster."""
+    context = zmq.Context()
+    socket = context.socket(zmq.ROUTER)
+    socket.bind(address)
+    refused = []
+    ended = threading.Event()
+
+    def answer():
+        while not ended.is_set():
+            if not socket.poll(20):
+                continue
+            worker, data = socket.recv_multipart()
+            message = decode_to_engine(data)
+            if isinstance(message, Hello):
+                socket.send_multipart([worker, encode(Welcome(VERSION, status))])
+            if isinstance(message, Submit):
+                refused.extend(job.job_id for job in message.jobs)
+                names = tuple(job.job_id for job in message.jobs)
+                refusal = Refused(names, "overloaded", "full", room=0)
+                socket.send_multipart([worker, encode(refusal)])
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        yield refused
+    finally:
+        ended.set()
+        thread.join()
+        socket.close(linger=0)
+        context.term()
+
+
+def test_whom_one_engine_turns_away_another_takes(tmp_path):
+    addresses = [f"ipc://{tmp_path}/engine-{number}" for number in range(2)]
+    with fake_engine(addresses[1], max_running=2, max_queue=0), client_of(*addresses) as client:
+        wait_until(client.status)
+        (status,) = client.status()
+        with engine_that_turns_all_away(addresses[0], replace(status, engine_id="x")) as refused:
+            assert client.wait_ready(PATIENCE_SECONDS)
+            taken = client.submit([Job(job_id="a", **LONG), Job(job_id="b", **LONG)])
+            wait_until(lambda: client.status()[1].running == 2)
+            assert refused == ["a"]
+            with pytest.raises(OverloadedError):
+                client.check_room(1)
+            taken.close()
+
+
+def test_whom_all_engines_turn_away_is_refused(tmp_path):
+    addresses = [f"ipc://{tmp_path}/engine-{number}" for number in range(2)]
+    with fake_engine(addresses[1], max_running=1, max_queue=0), client_of(*addresses) as client:
+        wait_until(client.status)
+        (status,) = client.status()
+        with engine_that_turns_all_away(addresses[0], replace(status, engine_id="x")):
+            assert client.wait_ready(PATIENCE_SECONDS)
+            stream = client.submit([Job(job_id="a", **LONG), Job(job_id="b", **LONG)])
+            with pytest.raises(OverloadedError, match="of at most 2"):
+                while True:
+                    stream.next_events(PATIENCE_SECONDS)
+            wait_until(lambda: client.status()[1].running == 0)
+
+
+def test_the_engine_that_knows_the_prompt_is_asked_of_those_as_busy(tmp_path):
+    addresses = [f"ipc://{tmp_path}/engine-{number}" for number in range(2)]
+    prompts = [(number,) * 40 for number in (1, 2)]
+    with fake_engine(addresses[0]), fake_engine(addresses[1]), client_of(*addresses) as client:
+        assert client.wait_ready(PATIENCE_SECONDS)
+        streams = [
+            client.submit([Job(job_id=str(n), prompt_token_ids=prompts[n], **LONG)])
+            for n in range(2)
+        ]
+        wait_until(lambda: [status.running for status in client.status()] == [1, 1])
+        for stream in streams:
+            stream.close()
+        wait_until(lambda: [status.running for status in client.status()] == [0, 0])
+        for n, running in ((1, [0, 1]), (0, [1, 1])):
+            stream = client.submit([Job(job_id=str(n), prompt_token_ids=prompts[n], **LONG)])
+            assert read_until_tokens(stream)[0].cached_tokens == 40
+            wait_until(lambda r=running: [status.running for status in client.status()] == r)
+
+
 def test_the_other_engine_goes_on_when_one_dies(tmp_path):
     addresses = [f"ipc://{tmp_path}/engine-{number}" for number in range(2)]
     with (
@@ -261,6 +399,15 @@ def test_a_drain_has_an_end(address):
 _WORKER = """
 import sys
 from service.engine.request import Job
+from service.engine.wire import (
+    VERSION,
+    Hello,
+    Refused,
+    Submit,
+    Welcome,
+    decode_to_engine,
+    encode,
+)
 from service.engine_client import EngineClient
 client = EngineClient([sys.argv[1]])
 assert client.wait_ready(60)

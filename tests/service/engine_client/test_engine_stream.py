@@ -64,7 +64,7 @@ def test_a_stream_is_done_when_the_last_job_has_ended(stream):
     assert stream.next_events() == []
 
 
-def test_an_error_comes_after_the_events_before_it_and_ends_the_stream(stream):
+def test_an_error_comes_after_the_events_before_it_and_ends_the_stream(stream, canceller):
     event = sampled("a", 1)
     stream.put([event])
     stream.put(EngineUnavailableError("gone"))
@@ -74,6 +74,7 @@ def test_an_error_comes_after_the_events_before_it_and_ends_the_stream(stream):
         stream.next_events()
     assert stream.done
     assert stream.next_events() == []
+    assert set(canceller.abandoned) == {"a", "b"}, "they may have engines of their own"
 
 
 def test_leaving_early_abandons_what_is_open(stream, canceller):
