@@ -166,6 +166,10 @@ def test_a_full_queue_refuses_at_once_and_health_answers(service):
         assert refused.status_code == 503
         assert refused.json()["error"]["code"] == "overloaded"
         assert 1 <= int(refused.headers["Retry-After"]) <= 120
+        # Fields are looked at before there is room, the state after.
+        for fields, code in (({"n": 0}, "invalid_value"), ({"state": "x"}, "overloaded")):
+            answer = service.post("/v1/completions", fields)
+            assert answer.json()["error"]["code"] == code
         for path in ("/health", "/ready", "/metrics"):
             assert service.get(path).status_code == 200
     assert service.complete(prompt="x", max_tokens=1)

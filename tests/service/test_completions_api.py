@@ -148,6 +148,43 @@ def test_offsets_point_at_the_tokens(service):
         assert choice["text"][offset : offset + len(token)] == token
 
 
+SAMPLING = {
+    "temperature": 0.1,
+    "top_p": 0.2,
+    "top_k": 2,
+    "min_p": 0.5,
+    "typical_p": 0.2,
+    "presence_penalty": 2,
+    "frequency_penalty": 2,
+    "repetition_penalty": 10,
+    "logit_bias": {"40": 100},
+    "seed": 4,
+}
+
+
+def sampled(service, **fields):
+    """The token ids of eight choices after a prompt of half the vocabulary."""
+    fields = {"max_tokens": 12, "n": 8, "seed": 3, "ignore_eos": True} | fields
+    body = service.complete(prompt=[list(range(2, 150))], return_token_ids=True, **fields)
+    return [choice["token_ids"] for choice in body["choices"]]
+
+
+@pytest.mark.parametrize("name", SAMPLING)
+def test_every_way_to_sample_is_heeded(service, name):
+    plain = sampled(service)
+    other = sampled(service, **{name: SAMPLING[name]})
+    assert other != plain
+    if name in ("presence_penalty", "frequency_penalty"):  # over generated tokens alone
+        assert [ids[0] for ids in other] == [ids[0] for ids in plain]
+    if name == "repetition_penalty":  # over the prompt too
+        assert [ids[0] for ids in other] != [ids[0] for ids in plain]
+
+
+@pytest.mark.parametrize("fields", [{"top_k": 1}, {"top_p": 0}, {"min_p": 1}])
+def test_where_one_token_is_left_it_is_the_likeliest(service, fields):
+    assert sampled(service, **fields) == sampled(service, temperature=0)
+
+
 def forced(tokenizer, text):
     """Fields that make the model say the one token that ``text`` is."""
     (token_id,) = tokenizer.encode(text)

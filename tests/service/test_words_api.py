@@ -197,6 +197,8 @@ def test_fill_ranks_candidates_as_scoring_them_would(words):
     assert body["pool_size"] == 4
     check_fill(words, body, "In Italy, I learnt some of the", " ", " language")
     assert {word["text"] for word in body["data"]} == set(candidates)
+    for name in ("probability", "prior"):
+        assert sum(word[name] for word in body["data"]) == pytest.approx(1)
 
 
 def test_fill_searches_whole_words(words):
@@ -251,6 +253,7 @@ def test_explain_scores_the_prompt_without_each_word(words):
     assert target == words.tokenizer.encode(" Italian")
     whole = words.logprob(target, words.tokenizer.encode(prompt))
     assert body["target"]["logprob"] == pytest.approx(whole, abs=1e-4)
+    assert body["target"]["probability"] == pytest.approx(math.exp(body["target"]["logprob"]))
     rests = {
         "In": " Italy, I learnt some of the",
         "Italy": "In, I learnt some of the",
@@ -324,6 +327,10 @@ def test_embeddings_pool_hidden_states(bpe):
     prefixes = [token_ids[: end + 1] for end in range(len(token_ids))]
     last = vectors(input=prefixes, pooling="last")
     np.testing.assert_allclose(means[1], np.mean(last, axis=0), atol=1e-6)
+    (state,) = bpe.post("/v1/next", prompt=texts[1], return_state=True)["data"]
+    payload = base64.urlsafe_b64decode(state["state"].split(".")[1] + "==")
+    hidden = np.frombuffer(payload[-4 * dimensions :], "<f4")  # one layer, of which h is all
+    np.testing.assert_allclose(last[-1], hidden, atol=1e-7)
     encoded = bpe.post("/v1/embeddings", input=texts[1], encoding_format="base64", pooling="last")
     raw = np.frombuffer(base64.b64decode(encoded["data"][0]["embedding"]), "<f4")
     np.testing.assert_allclose(raw, last[-1] / np.linalg.norm(last[-1]), atol=1e-6)
