@@ -64,7 +64,8 @@ def _operations(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 "tag": operation["tags"][0],
                 "summary": operation["summary"],
                 "key": [scheme for option in operation["security"] for scheme in option],
-                "parameters": operation.get("parameters", []),
+                # Headers are the same everywhere, and told of at the top.
+                "parameters": [p for p in operation["parameters"] if p["in"] != "header"],
                 "request": body and _type_name(body["content"]["application/json"]["schema"]),
                 "answers": [
                     (media, _type_name(content["schema"]))

@@ -23,6 +23,35 @@ _REFERENCE = "#/components/schemas/{model}"
 #: A bound, such as ``maximum``, whose value is the name of a limit.
 _LIMIT = re.compile(r"x-(\w+)-limit")
 
+_NAME = "[A-Za-z0-9._-]"
+_HEADER = {"in": "header", "schema": {"type": "string"}}
+#: What every request may have, and what those with a body may.
+_REQUEST_ID = {
+    **_HEADER,
+    "name": "X-Request-Id",
+    "description": "the request's id, if it is 1 to 128 letters, digits, dots, underscores and "
+    "hyphens; else it gets one",
+}
+_STRICT = {
+    **_HEADER,
+    "name": "foretoken-strict",
+    "description": "true: unknown fields are refused",
+}
+_ANSWER_ID = {
+    "description": "The request's id.",
+    "required": True,
+    "schema": {"type": "string", "pattern": f"^{_NAME}{{1,128}}$"},
+}
+_ANSWER_MODEL = {
+    "description": "The model that answered, and its version.",
+    "required": True,
+    "schema": {"type": "string", "pattern": f"^{_NAME}+@[0-9]+$"},
+}
+_IGNORED = {
+    "description": "The unknown fields of the request, sorted, with commas between.",
+    "schema": {"type": "string"},
+}
+
 _BEARER = {"type": "http", "scheme": "bearer"}
 
 
@@ -39,7 +68,9 @@ def openapi_document(limits: Limits) -> dict[str, Any]:
             "summary": "Text completions from small recurrent language models.",
             "description": f"Version {API_VERSION} of the API. Compatible with OpenAI's legacy "
             "completions. Unknown fields are ignored and named in the header "
-            "foretoken-ignored-fields; null stands for the default.",
+            "foretoken-ignored-fields, or refused where the request has the header "
+            "foretoken-strict: true; null stands for the default. Every answer has an "
+            "x-request-id: the X-Request-Id of the request, if it sent a usable one.",
         },
         "paths": paths,
         "components": {
@@ -58,17 +89,20 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "summary": operation.summary,
         "tags": [_tag(operation)],
         "responses": {
-            "200": {"description": operation.summary, "content": _answer_content(operation)},
+            "200": {
+                "description": operation.summary,
+                "headers": _answer_headers(operation),
+                "content": _answer_content(operation),
+            },
             "default": {
                 "description": "What was wrong.",
+                "headers": {"x-request-id": _ANSWER_ID},
                 "content": {"application/json": {"schema": _reference(ErrorEnvelope)}},
             },
         },
         "security": _security(operation),
     }
-    parameters = _parameters(operation)
-    if parameters:
-        described["parameters"] = parameters
+    described["parameters"] = _parameters(operation)
     if operation.request is not None:
         described["requestBody"] = {
             "required": operation.body_required,
@@ -88,6 +122,15 @@ def _security(operation: Operation) -> list[dict[str, list[str]]]:
     if operation.key == "api":
         return [{"apiKey": []}, {}]
     return [{"adminKey": []}] if operation.key == "admin" else []
+
+
+def _answer_headers(operation: Operation) -> dict[str, Any]:
+    headers: dict[str, Any] = {"x-request-id": _ANSWER_ID}
+    if operation.path.startswith("/v1/"):
+        headers["foretoken-model"] = _ANSWER_MODEL
+    if operation.request is not None:
+        headers["foretoken-ignored-fields"] = _IGNORED
+    return headers
 
 
 def _answer_content(operation: Operation) -> dict[str, Any]:
@@ -121,6 +164,9 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
                 "schema": {"type": "string", "minLength": 1},
             }
         )
+    parameters.append(_REQUEST_ID)
+    if operation.request is not None:
+        parameters.append(_STRICT)
     return parameters
 
 

@@ -68,6 +68,9 @@ def test_every_operation_has_what_a_client_generator_needs():
         assert {"200", "default"} <= operation["responses"].keys()
         error = operation["responses"]["default"]["content"]["application/json"]["schema"]
         assert error == {"$ref": "#/components/schemas/ErrorEnvelope"}
+        assert "X-Request-Id" in {parameter["name"] for parameter in operation["parameters"]}
+        for answer in operation["responses"].values():
+            assert answer["headers"]["x-request-id"]["required"]
     for name, schema in document["components"]["schemas"].items():
         Draft202012Validator.check_schema(schema)
         assert "-limit" not in str(schema), name
@@ -141,6 +144,8 @@ def test_the_reference_shows_everything_and_needs_nothing_from_elsewhere(service
     assert {operation.id for operation in OPERATIONS} <= page.ids
     assert document["components"]["schemas"].keys() <= page.ids
     assert "1..20" in answer.text
+    for header in ("foretoken-ignored-fields", "foretoken-strict", "x-request-id"):
+        assert header in answer.text
 
 
 def test_the_first_page_leads_to_the_reference(service):
