@@ -36,6 +36,7 @@ def fill_blueprint(front: Front) -> Blueprint:
         gap = body.gap
         left, right = _sides(model, body, gap)
         query = _query(model, body, gap, right)
+        work = fill_blank(model.word_vocabulary, TokenTreePlan(), query)
         answer_id = f"fill-{uuid.uuid4().hex}"
         now = time.monotonic()
         job = Job(
@@ -47,7 +48,6 @@ def fill_blueprint(front: Front) -> Blueprint:
             queue_deadline=now + model.settings.queue_timeout_s,
             client=g.client,
         )
-        work = fill_blank(model.word_vocabulary, TokenTreePlan(), query)
         (result,) = run_trees(model, [job], [work], Peer(request.environ))
         words = result.value
         total = len(left) + len(right)

@@ -51,6 +51,7 @@ from service.words.token_tree_plan import (
     bundle_paths,
     score_bundles,
 )
+from service.words.vocabulary import WordVocabulary
 
 
 def next_blueprint(front: Front) -> Blueprint:
@@ -67,10 +68,11 @@ def next_blueprint(front: Front) -> Blueprint:
         states = request_states(front, model)
         snapshots = open_states(states, body.state, len(prompts))
         answer_id = f"next-{uuid.uuid4().hex}"
+        vocabulary = model.word_vocabulary if body.unit == "word" else None
         jobs = _jobs(model, body, prompts, snapshots, answer_id)
         bundles = bundle_paths(Path(ROOT, candidate.token_ids) for candidate in candidates)
         shared = list(bundles) if len(jobs) > 1 else bundles
-        works = [_work(model, body, shared) for _ in jobs]
+        works = [_work(model, body, vocabulary, shared) for _ in jobs]
         results = run_trees(model, jobs, works, Peer(request.environ))
         finished = [result.job for result in results]
         entries = _state_entries(states, body, prompts, snapshots, finished)
@@ -149,17 +151,21 @@ class _Found:
 
 
 def _work(
-    model: ServedModel, body: NextRequest, candidates: Iterable[PathBundle]
+    model: ServedModel,
+    body: NextRequest,
+    vocabulary: WordVocabulary | None,
+    candidates: Iterable[PathBundle],
 ) -> TreeWork[_Found]:
+    """Looks for words if there is a ``vocabulary`` of them, and scores ``candidates``."""
     plan = TokenTreePlan()
     words = None
-    if body.unit == "word":
+    if vocabulary is not None:
         query = WordQuery(
             count=body.top_k,
             temperature=body.temperature,
             state_bytes=4 * model.bundle.config.state_size,
         )
-        words = yield from find_words(model.word_vocabulary, plan, query)
+        words = yield from find_words(vocabulary, plan, query)
     return _Found(words, (yield from score_bundles(plan, candidates)))
 
 

@@ -105,7 +105,8 @@ def _type_name(schema: Mapping[str, Any]) -> str:
         return " or ".join(map(repr, schema["enum"]))
     kind = schema.get("type", "anything")
     if kind == "array":
-        return f"list{_bounds(schema)} of {_type_name(schema.get('items', {}))}"
+        items = _type_name(schema.get("items", {}))
+        return "[]" if schema.get("maxItems") == 0 else f"list{_bounds(schema)} of {items}"
     return f"{kind}{_bounds(schema)}"
 
 

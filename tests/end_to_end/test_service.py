@@ -141,17 +141,24 @@ LONG = {
 }
 
 
+@pytest.fixture(scope="module")
+def patient():
+    """Two places of one engine, whose queue has time."""
+    with running_service(tiny_bundle(), *FLAGS, "--engines", "1") as service:
+        yield service
+
+
 @pytest.mark.parametrize("kind", LONG)
-def test_what_a_gone_client_leaves_is_free_within_a_second(service, kind):
+def test_what_a_gone_client_leaves_is_free_within_a_second(patient, kind):
     """Seen from a request that waits for the place; the best of three, for machines are busy."""
     path, fields = LONG[kind]
 
     def seconds():
-        with busy(service, 1):
-            leaving = Open(service, fields, path)
-            wait_until(lambda: service.load() == (2, 0), "it runs beside another")
-            next_one = Open(service, {"prompt": "x", "max_tokens": 1})
-            wait_until(lambda: service.load()[1] == 1, "the next one waits")
+        with busy(patient, 1):
+            leaving = Open(patient, fields, path)
+            wait_until(lambda: patient.load() == (2, 0), "it runs beside another")
+            next_one = Open(patient, {"prompt": "x", "max_tokens": 1})
+            wait_until(lambda: patient.load()[1] == 1, "the next one waits")
             leaving.close()
             began_at = time.monotonic()
             answer = next_one.read()

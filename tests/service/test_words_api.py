@@ -348,8 +348,11 @@ def test_usage_tells_what_was_not_read_again(bpe):
     ]
     for path, fields, at_least in only_read:
         bpe.post(path, **fields)
-        usage = bpe.post(path, **fields)["usage"]
-        cached = usage["prompt_tokens_details"]["cached_tokens"]
+        for _ in range(20):  # any engine may answer, and each has a cache of its own
+            usage = bpe.post(path, **fields)["usage"]
+            cached = usage["prompt_tokens_details"]["cached_tokens"]
+            if cached >= at_least:
+                break
         assert at_least <= cached <= usage["prompt_tokens"], path
         assert usage["prompt_tokens"] >= num_tokens
 
