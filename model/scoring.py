@@ -92,11 +92,12 @@ def top_tokens(logits: FloatArray, num_top: int) -> IntArray:
 def token_ranks(logits: FloatArray, token_ids: IntArray) -> IntArray:
     """Place of one token per row in descending order, from 1, ties to the lowest id: [batch]."""
     own = logits[np.arange(len(logits)), token_ids]
-    ranks: IntArray = np.count_nonzero(logits > own[:, None], axis=1).astype(np.int32)
-    equal = logits == own[:, None]
-    for row in (np.count_nonzero(equal, axis=1) > 1).nonzero()[0]:
-        ranks[row] += np.count_nonzero(equal[row, : token_ids[row]])
-    ranks += 1
+    larger = logits > own[:, None]
+    ranks = np.empty(len(logits), np.int32)
+    # Row by row: along an axis NumPy counts many times more slowly.
+    for row, token_id in enumerate(token_ids.tolist()):
+        num_before = np.count_nonzero(logits[row, :token_id] == own[row])
+        ranks[row] = 1 + np.count_nonzero(larger[row]) + num_before
     return ranks
 
 

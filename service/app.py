@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import re
 import uuid
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
@@ -35,9 +37,17 @@ logger = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
+class _App(Flask):
+    """Flask for ordinary functions: it would look in every request whether they are coroutines."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """``func`` itself."""
+        return func
+
+
 def create_app(front: Front) -> Flask:
     """The application that answers for ``front``."""
-    app = Flask("foretoken", static_folder=None)
+    app = _App("foretoken", static_folder=None)
     app.url_map.redirect_defaults = False
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True

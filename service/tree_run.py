@@ -63,7 +63,7 @@ def run_trees(
         ClientGoneError: the client closed its connection; likewise.
     """
     runs = {job.job_id: _Run(work) for job, work in zip(jobs, works, strict=True)}
-    planted = [replace(job, growth=runs[job.job_id].begin()) for job in jobs]
+    planted = [runs[job.job_id].plant(job) for job in jobs]
     with engine_errors_as_api_errors():
         stream = model.engines.submit(planted)
     with stream:
@@ -94,21 +94,21 @@ class _Run(Generic[ResultT]):
     def value(self) -> ResultT:
         return self._value[0]
 
-    def begin(self) -> Growth | None:
-        """The first growth; None where the work needs no tree at all."""
+    def plant(self, job: Job) -> Job:
+        """``job`` with the first growth; as it is where the work needs no tree at all."""
         try:
-            return next(self._work)
+            return replace(job, growth=next(self._work))
         except StopIteration as stop:
             self._end(stop.value)
-            return None
+            return job
 
     def go_on(self, grown: Grown) -> Growth:
         try:
             return self._work.send(grown)
         except StopIteration as stop:
-            return self._end(stop.value)
+            self._end(stop.value)
+            return last_growth()
 
-    def _end(self, value: ResultT) -> Growth:
+    def _end(self, value: ResultT) -> None:
         self._value.append(value)
         self.done = True
-        return last_growth()
