@@ -563,7 +563,7 @@ TWO_FAULTS = [
     ),
     (
         "/v1/next",
-        json.dumps({"candidates": ["a." * 512] * 2000, "prompt": ["a"] * 5, "state": "x"}),
+        json.dumps({"candidates": ["x." * 512] * 64, "prompt": ["a"] * 128, "state": "x"}),
         "application/json",
         400,
         "invalid_value",
