@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import signal
 from types import FrameType
 
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 _END_OF_TEXT_ID = 0
 _UNKNOWN_ID = 1
 
+#: How far an engine stands back behind the HTTP workers, whose work is short.
+_NICENESS = 5
+
 
 def run_engine(bundle: Bundle, address: str, settings: Settings) -> int:
     """Runs the network of ``bundle`` for the workers that connect to ``address``.
@@ -30,6 +34,8 @@ def run_engine(bundle: Bundle, address: str, settings: Settings) -> int:
     Returns:
         The exit code: 0; or 2 if the bundle cannot be used, which is logged.
     """
+    # With an engine on every core, whatever the HTTP workers have to do would wait for its steps.
+    os.nice(_NICENESS)
     # Heavy, and wanted in this process only.
     from model.runtime.litert_runtime import LiteRTRuntime  # noqa: PLC0415
 

@@ -257,6 +257,12 @@ def test_a_killed_engine_fails_its_requests_and_comes_back():
 def test_two_engines_are_one_service_and_one_of_them_may_die():
     """What is configured holds for both together, whoever is asked."""
     with running_service(tiny_bundle(), *FLAGS, "--engines", "2") as service:
+        worker = service.children(service.children()["HTTP server"])["HTTP worker"]
+        niceness = [
+            os.getpriority(os.PRIO_PROCESS, process)
+            for process in (worker, service.children()["engine bpe"])
+        ]
+        assert niceness[1] == min(19, niceness[0] + 5), "engines stand back behind HTTP workers"
         alone = service.complete(prompt="In", n=4, seed=1, max_tokens=9)["choices"]
         with busy(service, 3):
             wait_until(lambda: service.load() == (2, 1), "both engines run one")
