@@ -221,9 +221,10 @@ class LanguageModel(keras.Model):  # type: ignore[misc]
         keep = None
         if reset is not None:
             keep = tf.expand_dims(1.0 - tf.cast(tf.transpose(reset), tf.float32), axis=2)
-        embedded = embed(self._weight("embedding"), tf.transpose(token_ids))
+        token_ids = tf.transpose(token_ids)
+        embedded = embed(self._weight("embedding"), token_ids)
         embedded = dropped_words(
-            embedded, tf.transpose(token_ids), self.config.vocab_size, word_rate, seed, site=_WORDS
+            embedded, token_ids, self.config.vocab_size, word_rate, seed, site=_WORDS
         )
         sequence = tf.cast(embedded, self.compute_dtype)
         sequence = dropout_over_time(sequence, rate, seed, site=0)
