@@ -250,6 +250,11 @@ def test_a_killed_engine_fails_its_requests_and_comes_back():
         assert service.get("/health").status_code == 200
         wait_until(lambda: service.get("/ready").status_code == 200, "the engine is back")
         assert service.complete(prompt="x", max_tokens=2)
+        os.kill(service.children()["engine bpe"], signal.SIGKILL)
+        wait_until(  # which takes a while to start again
+            lambda: b"engine_unavailable" in service.get("/ready").content, "it is unready"
+        )
+        wait_until(lambda: service.get("/ready").status_code == 200, "the engine is back again")
 
 
 def test_two_engines_are_one_service_and_one_of_them_may_die():
