@@ -66,7 +66,9 @@ def _second_blank(scene: Scene) -> str:
 
 
 def _intro(scene: Scene) -> str:
-    return scene.pick("intro").rstrip(",")
+    """A phrase with the place in it, to be set before the person."""
+    section = "intro" if scene.rng.random() < 0.6 else "intro of the person"
+    return scene.pick(section).rstrip(",")
 
 
 def _opening(scene: Scene) -> str:
@@ -104,7 +106,8 @@ def _one_sentence(rng: random.Random, _: tuple[str, ...]) -> str:
     deeds = f"{deed}, {scene.pick('verb phrase')}"
     aside = _aside(scene)
     scenery = scene.pick("scene")
-    placed = f"{intro}, {scenery}" if "," in intro else f"{intro} {scenery}"
+    of_all = scene.pick("intro").rstrip(",")
+    placed = f"{of_all}, {scenery}" if "," in of_all else f"{of_all} {scenery}"
     subject = scene.fill("{s}")
     shape = rng.choice(
         (
