@@ -1,4 +1,4 @@
-"""gunicorn's threaded worker, whose own refusals look like all others."""
+"""gunicorn's threaded worker; its own refusals look like all others, and no client holds it up."""
 
 from __future__ import annotations
 
@@ -7,18 +7,40 @@ import logging
 import socket
 import uuid
 from collections.abc import Iterable
+from concurrent.futures import Future
 from typing import Any
 
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
 from gunicorn.workers.gthread import ThreadWorker
 
 from service.errors import ApiError
+from service.lingering_close import LingeringClose
 
 logger = logging.getLogger(__name__)
 
 
 class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
     """Answers what never becomes a request of the application: the error envelope, then the end."""
+
+    def run(self) -> None:
+        """Accepts connections and hands them to threads, until told to stop."""
+        self._lingering = LingeringClose(self.poller, self._forget_connection)
+        super().run()
+
+    def finish_request(self, conn: Any, fs: Future[object]) -> None:  # noqa: ANN401  untyped library
+        """Takes a connection back from the thread that has served it."""
+        if fs.cancelled() or fs.exception() is not None or fs.result():
+            super().finish_request(conn, fs)
+        else:
+            self._lingering.begin(conn.sock)
+
+    def murder_pending(self) -> None:
+        """Closes what has had its time; gunicorn calls it at least once a second."""
+        super().murder_pending()
+        self._lingering.close_expired()
+
+    def _forget_connection(self) -> None:
+        self.nr_conns -= 1
 
     def handle_request(self, req: Any, conn: object) -> Any:  # noqa: ANN401  untyped library
         """Serves a request; one whose body will not be read is answered with ``Connection: close``.

@@ -182,6 +182,19 @@ def test_a_full_queue_refuses_at_once_and_health_answers(service):
     assert service.complete(prompt="x", max_tokens=1)
 
 
+def test_clients_that_do_not_hang_up_hold_nobody_up(service):
+    """Far more of them than there is time to wait for one after the other."""
+    with contextlib.ExitStack() as connections:
+        staying = [Open(service, {"prompt": "x"}, "/v1/tokenize") for _ in range(100)]
+        for request in staying:
+            connections.callback(request.close)
+        for request in staying:
+            request.begin()
+        with requests.Session() as newcomer:
+            answer = newcomer.get(f"{service.url}/health", timeout=PATIENCE_SECONDS)
+    assert answer.status_code == 200
+
+
 def test_a_request_larger_than_queue_and_places_is_refused(service):
     answer = service.post("/v1/completions", {"prompt": "x", "n": 5})
     assert answer.json()["error"]["code"] == "overloaded"
@@ -238,6 +251,9 @@ def test_a_killed_engine_fails_its_requests_and_comes_back():
         waiting = Open(service, ENDLESS)
         wait_until(lambda: service.load() == (2, 1), "the third one waits")
         os.kill(service.children()["engine bpe"], signal.SIGKILL)
+        # Before anybody has read that it failed: the engine takes a while to start again.
+        wait_until(lambda: b"engine_unavailable" in service.get("/ready").content, "it is unready")
+        assert service.get("/health").status_code == 200
         for request in (plain, waiting):
             answer = request.read()
             assert answer.startswith(b"HTTP/1.1 503 ")
@@ -247,14 +263,8 @@ def test_a_killed_engine_fails_its_requests_and_comes_back():
         assert streamed.startswith(b"HTTP/1.1 200 ")
         assert b"engine_unavailable" in streamed
         assert b"[DONE]" not in streamed
-        assert service.get("/health").status_code == 200
         wait_until(lambda: service.get("/ready").status_code == 200, "the engine is back")
         assert service.complete(prompt="x", max_tokens=2)
-        os.kill(service.children()["engine bpe"], signal.SIGKILL)
-        wait_until(  # which takes a while to start again
-            lambda: b"engine_unavailable" in service.get("/ready").content, "it is unready"
-        )
-        wait_until(lambda: service.get("/ready").status_code == 200, "the engine is back again")
 
 
 def test_two_engines_are_one_service_and_one_of_them_may_die():
