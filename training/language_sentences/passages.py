@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator
 
 from training.language_sentences.people import WE, I
@@ -11,6 +12,7 @@ from training.language_sentences.scene import Scene
 
 _MAX_TRIES = 1_000
 _LEARNING = ("learn", "picked", "stud", "practi", "spoke")
+_DENYING = re.compile(r"\b(no|not|never|hardly|nothing|except|forgot\w*|failed|without)\b|n't\b")
 _ENDS = (".", "?", "!", '."', '?"', '!"')
 
 
@@ -89,7 +91,8 @@ def _neutral(scene: Scene) -> str:
 def _person_blank(scene: Scene) -> str:
     """What the person did with the language; what ends with it may get a tail."""
     phrase, rng = scene.pick("blank verb phrase"), scene.rng
-    if not phrase.endswith((scene.spot(0).words["L"], "language")) or rng.random() < 0.55:
+    ends = phrase.endswith((scene.spot(0).words["L"], "language"))
+    if not ends or _DENYING.search(phrase) or rng.random() < 0.55:
         return phrase
     learning = (
         phrase.startswith(("learn", "picked", "stud", "practi", "spoke")) and rng.random() < 0.5
@@ -268,15 +271,16 @@ _KINDS: dict[Callable[[random.Random, tuple[str, ...]], str], float] = {
     _cause_then_blank: 14,
     _where: 9,
     _far_apart: 14,
-    _reverse: 6,
+    _reverse: 9,
     _native: 8,
     _present: 7,
     _journey: 9,
     _forms("fact", 4): 7,
     _forms("contrast", 2): 6,
-    _forms("dialogue", 1): 4,
-    _forms("letter", 1): 4,
+    _forms("dialogue", 1): 7,
+    _forms("letter", 1): 7,
+    _forms("story", 2): 16,
     _forms("adjective", 2): 5,
-    _no_language: 8,
+    _no_language: 9,
     _other_things: 4,
 }
