@@ -279,7 +279,7 @@ _KINDS: dict[Callable[[random.Random, tuple[str, ...]], str], float] = {
     _forms("contrast", 2): 6,
     _forms("dialogue", 1): 7,
     _forms("letter", 1): 7,
-    _forms("story", 2): 16,
+    _forms("story", 2): 20,
     _forms("adjective", 2): 5,
     _no_language: 9,
     _other_things: 4,
