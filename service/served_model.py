@@ -106,12 +106,25 @@ class ServedModel:
         if not self.engines.ready:
             raise ApiError("engine_unavailable", "the engine is being restarted; try again soon")
 
-    def check_room(self, num_sequences: int) -> None:
+    def check_room(self, num_sequences: int, param: str) -> None:
         """Refuses at once what the engines would refuse anyway.
 
+        Args:
+            num_sequences: that one request asks for.
+            param: its field that says how many.
+
         Raises:
-            ApiError: ``overloaded``, ``shutting_down``, or as ``check_ready``.
+            ApiError: ``too_many_sequences`` for what would be refused for ever; ``overloaded``,
+                ``shutting_down``, or as ``check_ready``.
         """
+        capacity = self.settings.max_running + self.settings.max_queue
+        if num_sequences > capacity:
+            raise ApiError(
+                "too_many_sequences",
+                f"{param} asks for {num_sequences} sequences at once; there is never room for more "
+                f"than max_running + max_queue, which is {capacity}",
+                param=param,
+            )
         if not self.engines.status():
             self.check_ready()
         with engine_errors_as_api_errors():

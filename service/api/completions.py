@@ -123,7 +123,7 @@ def _begin(front: Front, model: ServedModel, body: CompletionRequest) -> _Work:
             f"at most {model.settings.max_sequences} are allowed",
             param="prompt",
         )
-    model.check_room(num_sequences)
+    model.check_room(num_sequences, _multiplier(body))
     options = PromptOptions(
         truncate_tokens=body.truncate_prompt_tokens,
         add_special_tokens=body.add_special_tokens,
@@ -142,6 +142,15 @@ def _begin(front: Front, model: ServedModel, body: CompletionRequest) -> _Work:
         stream = model.engines.submit(run.jobs)
     answer = CompletionAnswer(model, body, prompts, run, answer_id)
     return _Work(model, run, answer, stream, Peer(request.environ))
+
+
+def _multiplier(body: CompletionRequest) -> str:
+    """The field that makes many sequences of the request."""
+    if len(body.prompt) > 1:
+        return "prompt"
+    if body.num_candidates > (body.best_of or body.n):
+        return "suffix"
+    return "n" if body.best_of is None else "best_of"
 
 
 def _plain(work: _Work) -> Response:

@@ -40,7 +40,7 @@ def embeddings_blueprint(front: Front) -> Blueprint:
     def create_embeddings() -> Response:
         model, body = take_request(front, EmbeddingsRequest)
         _check_dimensions(model, body)
-        model.check_room(len(body.input))
+        model.check_room(len(body.input), "input")
         prompts = prepare_prompts(model, body.input, PromptOptions(param="input"))
         vectors = _pooled(model, prompts) if body.pooling == "mean" else _last(model, prompts)
         data = [

@@ -48,7 +48,7 @@ def explain_blueprint(front: Front) -> Blueprint:
     @blueprint.post("/v1/explain", provide_automatic_options=False)
     def explain() -> Response:
         model, body = take_request(front, ExplainRequest)
-        model.check_room(1)
+        model.check_room(1, "prompt")
         (prompt,) = prepare_prompts(model, [body.prompt], PromptOptions())
         given = _target(model, body)
         divided = _divided(model, body, prompt)

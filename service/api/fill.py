@@ -32,7 +32,7 @@ def fill_blueprint(front: Front) -> Blueprint:
     @blueprint.post("/v1/fill", provide_automatic_options=False)
     def fill() -> Response:
         model, body = take_request(front, FillRequest)
-        model.check_room(1)
+        model.check_room(1, "text")
         gap = body.gap
         left, right = _sides(model, body, gap)
         query = _query(model, body, gap, right)

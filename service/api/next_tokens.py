@@ -61,7 +61,7 @@ def next_blueprint(front: Front) -> Blueprint:
     @blueprint.post("/v1/next", provide_automatic_options=False)
     def predict_next() -> Response:
         model, body = take_request(front, NextRequest)
-        model.check_room(len(body.prompt))
+        model.check_room(len(body.prompt), "prompt")
         prompts = prepare_prompts(model, body.prompt, PromptOptions())
         candidates = tokenize_candidates(model.tokenizer, body.candidates)
         check_work(len(prompts) * count_tokens(candidates), "candidates")

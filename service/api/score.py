@@ -34,7 +34,7 @@ def score_blueprint(front: Front) -> Blueprint:
     @blueprint.post("/v1/score", provide_automatic_options=False)
     def score() -> Response:
         model, body = take_request(front, ScoreRequest)
-        model.check_room(len(body.input))
+        model.check_room(len(body.input), "input")
         texts = _texts(model, body)
         states = request_states(front, model)
         for text, snapshot in zip(texts, open_states(states, body.state, len(texts)), strict=True):

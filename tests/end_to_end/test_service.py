@@ -195,9 +195,30 @@ def test_clients_that_do_not_hang_up_hold_nobody_up(service):
     assert answer.status_code == 200
 
 
-def test_a_request_larger_than_queue_and_places_is_refused(service):
-    answer = service.post("/v1/completions", {"prompt": "x", "n": 5})
-    assert answer.json()["error"]["code"] == "overloaded"
+@pytest.mark.parametrize(
+    ("path", "fields", "param"),
+    [
+        ("/v1/completions", {"prompt": "x", "n": 5}, "n"),
+        ("/v1/completions", {"prompt": "x", "best_of": 5}, "best_of"),
+        ("/v1/completions", {"prompt": "x", "suffix": "y"}, "suffix"),
+        ("/v1/completions", {"prompt": ["x"] * 3, "n": 2, "stream": True}, "prompt"),
+        ("/v1/next", {"prompt": ["x"] * 5}, "prompt"),
+        ("/v1/score", {"input": ["x"] * 5}, "input"),
+        ("/v1/embeddings", {"input": ["x"] * 5}, "input"),
+    ],
+)
+def test_a_request_that_there_is_never_room_for_will_stay_wrong(service, path, fields, param):
+    """It is told so, and not to come back."""
+    answer = service.post(path, fields)
+    assert answer.status_code == 400
+    assert "Retry-After" not in answer.headers
+    error = answer.json()["error"]
+    assert (error["code"], error["param"]) == ("too_many_sequences", param)
+    assert "max_running + max_queue, which is 4" in error["message"]
+
+
+def test_a_request_that_takes_all_the_room_there_is_is_answered(service):
+    assert len(service.complete(prompt=["x", "y"], n=2, max_tokens=1)["choices"]) == 4
 
 
 @pytest.mark.parametrize("stream", [False, True])
