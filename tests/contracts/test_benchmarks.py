@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -107,7 +107,8 @@ class Scripted(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def scripted_port() -> Iterator[int]:
-    with HTTPServer(("127.0.0.1", 0), Scripted) as server:
+    # A load generator that gets its answer late opens one more connection.
+    with ThreadingHTTPServer(("127.0.0.1", 0), Scripted) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server.server_port

@@ -374,8 +374,11 @@ def test_the_other_engine_goes_on_when_one_dies(tmp_path):
 
 
 def test_a_draining_engine_finishes_what_it_has_and_takes_nothing_new(address):
-    with engine_and_client(address, step_seconds=0.01) as (engine, client):
+    """Another job keeps it from being through before anybody has seen that it drains."""
+    options = {"step_seconds": 0.01, "drain_seconds": PATIENCE_SECONDS}
+    with engine_and_client(address, **options) as (engine, client):
         stream = client.submit([Job(job_id="a", max_tokens=100, ignore_eos=True)])
+        other = client.submit([Job(job_id="other", **LONG)])
         events = read_until_tokens(stream)
         engine.terminate()
         with pytest.raises(ShuttingDownError):
@@ -384,6 +387,10 @@ def test_a_draining_engine_finishes_what_it_has_and_takes_nothing_new(address):
         assert not client.ready
         events += list(stream)
         assert len(tokens_of(events)) == 100
+        other.next_events()
+        assert read_until_tokens(other), "it goes on"
+        other.cancel()
+        assert list(other)[-1].finish_reason == "cancelled"
         assert engine.wait(PATIENCE_SECONDS) == 0
 
 
