@@ -27,8 +27,9 @@ train: $(TRAIN_VENV)/.complete ## train on your text and publish: CORPUS=path NA
 	  --corpus "$(CORPUS)" --name "$(NAME)" --minutes "$(MINUTES)"
 	@echo "Serve it: make serve BUNDLES=bundles/$(NAME)"
 
-test: .venv-dev/.complete ## run all tests; ARGS= goes to pytest
-	@.venv-dev/bin/python -m pytest $(ARGS)
+# Many tests wait for a service more than they compute. ARGS="-n 0" runs one at a time, for a debugger.
+test: .venv-dev/.complete ## run all tests, two files at a time; ARGS= goes to pytest
+	@.venv-dev/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-clients: .venv-dev/.complete .venv-clients/.complete ## lm-eval and litellm against the service; over a gigabyte
 	@.venv-dev/bin/python -m pytest tests/contracts/test_evaluation_clients.py $(ARGS)

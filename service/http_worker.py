@@ -1,22 +1,34 @@
-"""gunicorn's threaded worker; its own refusals look like all others, and no client holds it up."""
+"""gunicorn's threaded worker; its own refusals look like all others, and no client holds it up.
+
+One thread accepts connections and looks which of them have sent something; those get a thread of a
+pool each, until they are answered. gunicorn gives a new connection a thread at once: so many that
+send nothing would keep all others waiting.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import selectors
 import socket
 import uuid
 from collections.abc import Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from service.errors import ApiError
+from service.express import is_express, received
 from service.lingering_close import LingeringClose
 
 logger = logging.getLogger(__name__)
+
+#: Connections taken at a time, so that other workers get their share of them.
+_MAX_ACCEPTED = 16
+_NUM_EXPRESS_THREADS = 2
 
 
 class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
@@ -25,7 +37,29 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
     def run(self) -> None:
         """Accepts connections and hands them to threads, until told to stop."""
         self._lingering = LingeringClose(self.poller, self._forget_connection)
+        self._express_pool = ThreadPoolExecutor(_NUM_EXPRESS_THREADS, "express")
         super().run()
+
+    def accept(self, listener: socket.socket) -> None:
+        """Takes connections that have come; each waits until it has sent something."""
+        for _ in range(_MAX_ACCEPTED):
+            try:
+                connection, address = listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            self.nr_conns += 1
+            conn = TConn(self.cfg, connection, address, listener.getsockname())
+            conn.set_timeout()
+            self.pending_conns.append(conn)
+            when_readable = partial(self.on_pending_socket_readable, conn)
+            self.poller.register(connection, selectors.EVENT_READ, when_readable)
+
+    def enqueue_req(self, conn: Any) -> None:  # noqa: ANN401  untyped library
+        """Has a thread serve the request that has begun to come."""
+        express = is_express(received(conn.sock))
+        pool = self._express_pool if express else self.tpool
+        served = pool.submit(self.handle, conn)
+        served.add_done_callback(partial(self.method_queue.defer, self.finish_request, conn))
 
     def finish_request(self, conn: Any, fs: Future[object]) -> None:  # noqa: ANN401  untyped library
         """Takes a connection back from the thread that has served it."""

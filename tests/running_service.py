@@ -28,6 +28,12 @@ def wait_until(condition, what: str, seconds: float = PATIENCE_SECONDS):
     return value
 
 
+def _environment() -> dict[str, str]:
+    """One engine, unless a flag says otherwise: few tests are about several, each costs time."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("FORETOKEN_")}
+    return own | {"FORETOKEN_ENGINES": "1"}
+
+
 class RunningService:
     """A service on a free port, with its log in a file."""
 
@@ -38,7 +44,7 @@ class RunningService:
             cwd=PROJECT,
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            env={k: v for k, v in os.environ.items() if not k.startswith("FORETOKEN_")},
+            env=_environment(),
         )
         self.session = requests.Session()
         try:

@@ -9,6 +9,7 @@ from running_service import PATIENCE_SECONDS, RunningService, running_service
 from tiny_bundle import tiny_bundle
 
 NUM_TOKENS = 10_000
+LINES_BETWEEN_LOOKS = 1_500
 NUM_PIECES, PIECE_TOKENS = 12, 2_000
 #: What the allocator may take; keeping what each token was would take more than twice as much.
 MAX_GROWTH_MB = 2.0
@@ -21,26 +22,32 @@ def service() -> Iterator[RunningService]:
 
 
 def write(service: RunningService, num_tokens: int) -> Iterator[int]:
-    """Streams a completion with logprobs; the number of tokens after every chunk."""
+    """Streams a completion with logprobs; the number of tokens now and then, and in the end."""
     body = {"prompt": "In", "max_tokens": num_tokens, "ignore_eos": True, "stream": True}
     body |= {"seed": 1, "logprobs": 1, "stream_options": {"continuous_usage_stats": True}}
     url = service.url + "/v1/completions"
     with service.session.post(url, json=body, stream=True, timeout=PATIENCE_SECONDS) as answer:
-        for line in answer.iter_lines(chunk_size=4096):
+        chunk = b""
+        for number, line in enumerate(answer.iter_lines(chunk_size=4096)):
             if line.startswith(b"data: {"):
-                yield json.loads(line.removeprefix(b"data: "))["usage"]["completion_tokens"]
+                chunk = line
+            if number % LINES_BETWEEN_LOOKS == LINES_BETWEEN_LOOKS - 1:
+                yield num_tokens_of(chunk)
+        yield num_tokens_of(chunk)
+
+
+def num_tokens_of(chunk: bytes) -> int:
+    return json.loads(chunk.removeprefix(b"data: "))["usage"]["completion_tokens"]
 
 
 def test_a_long_completion(service: RunningService) -> None:
     for _ in write(service, NUM_TOKENS // 2):
         pass
     before = service.resident_mb()
-    most, count = before, 0
-    for count in write(service, NUM_TOKENS):
-        if count % 2000 == 0:
-            most = max(most, service.resident_mb())
-    assert count == NUM_TOKENS
-    assert max(most, service.resident_mb()) - before < MAX_GROWTH_MB
+    looks = [(count, service.resident_mb()) for count in write(service, NUM_TOKENS)]
+    assert len(looks) >= 5
+    assert looks[-1][0] == NUM_TOKENS
+    assert max(megabytes for _, megabytes in looks) - before < MAX_GROWTH_MB
 
 
 def test_a_long_prompt_in_pieces(service: RunningService) -> None:

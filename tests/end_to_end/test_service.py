@@ -195,6 +195,24 @@ def test_clients_that_do_not_hang_up_hold_nobody_up(service):
     assert answer.status_code == 200
 
 
+@pytest.mark.parametrize("num_bytes", [0, 100])
+def test_clients_that_do_not_send_their_request_hold_no_operator_up(service, num_bytes):
+    """Far more of them than there are threads; each could keep one for many seconds."""
+    begun = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n"[:num_bytes]
+    host, port = service.url.removeprefix("http://").split(":")
+    with contextlib.ExitStack() as connections:
+        for _ in range(600):
+            address = (host, int(port))
+            connection = socket.create_connection(address, timeout=PATIENCE_SECONDS)
+            connections.enter_context(connection).sendall(begun)
+        for path in ("/health", "/ready", "/metrics"):
+            with requests.Session() as newcomer:
+                answer = newcomer.get(service.url + path, timeout=PATIENCE_SECONDS)
+            assert answer.status_code == 200
+        if not begun:
+            assert service.complete(prompt="x", max_tokens=1)
+
+
 @pytest.mark.parametrize(
     ("path", "fields", "param"),
     [
@@ -353,6 +371,7 @@ def test_shutting_down_lets_running_work_finish():
         assert service.get("/ready").json()["error"]["code"] == "shutting_down"
         assert finishing.read().endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
         assert service.process.poll() is None
+        service.session.close()
         endless.close()
         assert service.process.wait(PATIENCE_SECONDS) == 0
 
@@ -366,8 +385,10 @@ def test_shutting_down_does_not_wait_for_ever():
     with running_service(tiny_bundle(), *FLAGS, "--drain-timeout-s", "0.2") as service:
         endless = Open(service, ENDLESS)
         wait_until(lambda: service.load() == (1, 0), "it runs")
-        assert service.stop() == 0
-        assert b'"code":"shutting_down"' in endless.read()
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(endless.read)
+            assert service.stop() == 0
+        assert b'"code":"shutting_down"' in answer.result()
 
 
 def test_children_die_with_the_supervisor():
