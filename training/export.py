@@ -25,8 +25,8 @@ from model.network.weights_file import write_weights
 from model.runtime import network_file
 from model.runtime.litert_runtime import LiteRTRuntime
 from model.state import FloatArray
-from model.tokenizers.kinds import TokenizerKind
 from model.tokenizers.tokenizer import Tokenizer
+from training.bundle_facts import model_facts, origin_facts
 from training.model_card import render_model_card
 from training.pages.report import render_report
 from training.run_directory import RunDirectory
@@ -94,35 +94,6 @@ def export_run(
     except OSError as error:
         shutil.rmtree(incoming, ignore_errors=True)
         raise TrainingError(f"cannot write {run.export}: {error.strerror or error}") from error
-
-
-def model_facts(manifest: BundleManifest) -> dict[str, object]:
-    """The model in a few lines, label to value."""
-    return {
-        **network_facts(manifest.config, manifest.tokenizer.kind),
-        "size as served": f"{manifest.network.bytes / 1e6:.1f} MB",
-    }
-
-
-def network_facts(config: ModelConfig, tokenizer_kind: TokenizerKind) -> dict[str, object]:
-    """The network in a few lines, label to value."""
-    return {
-        "network": f"{config.cell}, {config.num_layers} x {config.hidden_size}",
-        "embedding": f"{config.embedding_size}{', tied' if config.tie_embeddings else ''}",
-        "weights": f"{config.num_weights():,}",
-        "tokens": f"{tokenizer_kind}, {config.vocab_size:,} ids",
-    }
-
-
-def origin_facts(provenance: Provenance) -> dict[str, object]:
-    """Where a bundle comes from in a few lines, label to value."""
-    return {
-        "corpus digest": provenance.corpus_digest,
-        "seed": provenance.seed,
-        "code version": provenance.code_version,
-        "machine": provenance.machine,
-        "minutes of training": provenance.minutes,
-    }
 
 
 def _manifest(

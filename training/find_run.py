@@ -13,8 +13,8 @@ from model.bundle.manifest import NAME_PATTERN, Scores
 from model.bundle.versions import CURRENT_FILE, bundle_directory, read_current
 from model.config import ModelConfig
 from model.errors import ConfigurationError
-from training.export import model_facts, network_facts, origin_facts
-from training.log import read_log
+from training.bundle_facts import model_facts, network_facts, origin_facts
+from training.log_records import read_log
 from training.prepared_corpus import PreparedCorpus, SplitCounts
 from training.provenance import shareable_settings
 from training.run_directory import RunDirectory, read_json

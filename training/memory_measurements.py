@@ -18,12 +18,13 @@ import numpy as np
 
 from model.config import Cell
 from training.evaluate import held_out_text, network_nats
-from training.gradient_reach import GradientReach, measure_gradient_reach
+from training.gradient_reach import measure_gradient_reach
 from training.ngram import MAX_ORDER, NgramModel
 from training.pipeline import Pipeline, Say
 from training.plan import Plan
 from training.prepared_corpus import PreparedCorpus
 from training.progress import shown_progress
+from training.reach_curve import GradientReach
 from training.recall_task import OVERHEAD, WORDS, RecallSequences, draw_sequences
 from training.recall_training import RecallRecipe, RecallTrainer
 from training.run_directory import RunDirectory, read_json, write_json

@@ -30,7 +30,7 @@ from training.evaluate import held_out_text, network_nats, quality_loss, runtime
 from training.export import export_run
 from training.gradient_reach import measure_gradient_reach
 from training.interruption import stop_on_signals
-from training.log import read_log
+from training.log_records import read_log
 from training.ngram import NgramModel
 from training.plan import Dtype, Plan
 from training.planning import make_plan

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from model.bundle.manifest import Scores
-from training.gradient_reach import GradientReach
+from training.reach_curve import GradientReach
 from training.samples import Sample
 
 #: The id of the element of a report page that holds the record as JSON.

@@ -185,3 +185,11 @@ def test_http_workers_never_load_a_network_runtime() -> None:
         "ai_edge_litert,service.engine.loop",
         ",".join(modules("service.api", "service.protocol")),
     )
+
+
+def test_runs_are_compared_without_tensorflow() -> None:
+    run(
+        LOADS,
+        "tensorflow,keras",
+        "training.find_run,training.pages.comparison,training.pages.page,training.quiet_start",
+    )

@@ -8,8 +8,8 @@ from page_reader import read_page
 
 from model.bundle.manifest import Score, Scores
 from training.__main__ import main
-from training.gradient_reach import GradientReach
 from training.pages.comparison import render_comparison
+from training.reach_curve import GradientReach
 from training.run_directory import write_json
 from training.run_record import RunRecord
 from training.samples import Sample

@@ -20,7 +20,7 @@ from training.__main__ import main
 from training.checkpoint import newest_checkpoint
 from training.cluster import Cluster, cluster_of
 from training.data_parallel import Workers
-from training.log import read_log
+from training.log_records import read_log
 from training.run_directory import RunDirectory
 
 PROJECT = Path(__file__).parents[2]

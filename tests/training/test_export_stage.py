@@ -10,7 +10,8 @@ from model.bundle.self_check import run_self_check
 from model.errors import ForetokenError, TrainingError
 from model.network.weights_file import read_weights
 from model.runtime.litert_runtime import LiteRTRuntime
-from training.export import export_run, model_facts
+from training.bundle_facts import model_facts
+from training.export import export_run
 from training.run_directory import RunDirectory
 from training.run_record import RunRecord, embedded_record
 from training.train import trained_weights

@@ -9,7 +9,8 @@ from model.config import ModelConfig
 from model.network.initialisation import initial_weights
 from model.runtime.numpy_runtime import NumpyRuntime
 from model.scoring import token_logprobs
-from training.gradient_reach import GradientReach, measure_gradient_reach
+from training.gradient_reach import measure_gradient_reach
+from training.reach_curve import GradientReach
 
 VOCAB, END, STEPS = 11, 0, 5
 DEEP = {"num_layers": 2, "tie_embeddings": False}

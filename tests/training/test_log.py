@@ -5,7 +5,8 @@ import json
 import pytest
 
 from model.errors import TrainingError
-from training.log import TrainingLog, read_log
+from training.log import TrainingLog
+from training.log_records import read_log
 
 
 def test_records_are_appended_and_read_back(tmp_path):

@@ -3,7 +3,7 @@
 import re
 
 from model.bundle.load import load_bundle
-from training.export import model_facts
+from training.bundle_facts import model_facts
 from training.model_card import render_model_card
 
 

@@ -4,8 +4,8 @@ import pytest
 from page_reader import read_page
 
 from model.bundle.manifest import Score, Scores
-from training.gradient_reach import GradientReach
 from training.pages.report import reach_rows, render_report, score_rows, share_text
+from training.reach_curve import GradientReach
 from training.run_record import RunRecord, embedded_record
 from training.samples import Sample
 

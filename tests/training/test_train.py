@@ -15,7 +15,7 @@ from conftest import tiny_settings
 from model.config import ModelConfig
 from model.errors import TrainingError
 from training.checkpoint import newest_checkpoint
-from training.log import read_log
+from training.log_records import read_log
 from training.plan import Plan
 from training.run_directory import RunDirectory
 from training.run_settings import resolve_settings

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import random
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 from model.errors import ConfigurationError, TrainingError
 from model.tokenizers import END_OF_TEXT
-from training.corpus import find_corpus_files, read_documents, suggested_document_characters
-from training.language_sentences.countries import read_countries
-from training.language_sentences.passages import passages
-from training.language_sentences.phrases import as_prose
+from training.language_sentences.passages import NO_PROSE, passages
+from training.language_sentences.real_prose import read_real_prose
 
 #: How many passages a document holds, one as likely as the other: a model that sees each passage in
 #: a document of its own learns that texts are short.
@@ -23,8 +20,6 @@ _PASSAGES = (1, 2, 4, 8, 16, 32)
 _PROSE_SHARE = 0.25
 #: Of shorter passages there are too few.
 _MIN_WORDS = 8
-_MAX_PROSE = 20_000
-_PROSE_WORDS = range(20, 91)
 
 
 def write_documents(
@@ -42,7 +37,8 @@ def write_documents(
         path: the file to write.
         count: passages in all.
         seed: the same seed gives the same file.
-        prose_folder: texts whose paragraphs are put between some causes and their languages.
+        prose_folder: texts whose paragraphs are put between some causes and their languages, and
+            whose sentences about countries are told of other countries.
         max_words: words of the longest passage; None: however long.
 
     Raises:
@@ -55,10 +51,9 @@ def write_documents(
     if max_words is not None and max_words < _MIN_WORDS:
         raise ConfigurationError(f"max-words is {max_words}; it must be at least {_MIN_WORDS}")
     rng = random.Random(f"documents {seed}")
-    prose = [] if prose_folder is None else list(_plain_prose(prose_folder))
-    prose = rng.sample(prose, min(len(prose), _MAX_PROSE))
-    texts = passages(seed, tuple(prose), max_words)
-    documents = _documents(islice(texts, count), prose, rng)
+    prose = NO_PROSE if prose_folder is None else read_real_prose(prose_folder, rng)
+    texts = passages(seed, prose, max_words)
+    documents = _documents(islice(texts, count), prose.plain, rng)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8") as stream:
@@ -72,7 +67,7 @@ def write_documents(
         raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _documents(texts: Iterator[str], prose: list[str], rng: random.Random) -> Iterator[str]:
+def _documents(texts: Iterator[str], prose: tuple[str, ...], rng: random.Random) -> Iterator[str]:
     """Passages, few or many together, with paragraphs of ``prose`` before and between them."""
     for text in texts:
         document = []
@@ -81,25 +76,3 @@ def _documents(texts: Iterator[str], prose: list[str], rng: random.Random) -> It
                 document.append(rng.choice(prose))
             document.append(passage)
         yield "\n\n".join(document)
-
-
-def _plain_prose(folder: Path) -> Iterator[str]:
-    """Paragraphs of ``folder`` that name no country, people, town or language."""
-    files = find_corpus_files(folder)
-    size = suggested_document_characters(files)
-    named = re.compile("|".join(rf"\b{re.escape(word)}" for word in _names()))
-    for document in read_documents(files, document_characters=size):
-        for paragraph in re.split(r"\n\s*\n", document.text):
-            text = " ".join(paragraph.split())
-            whole = text[:1].isupper() and text.endswith((".", "!", "?")) and as_prose(text) == text
-            if whole and len(text.split()) in _PROSE_WORDS and not named.search(text):
-                yield text
-
-
-def _names() -> Iterable[str]:
-    names = set()
-    for country in read_countries():
-        names |= {*country.names, country.adjective, country.people, *country.natives}
-        names |= {town.name for town in country.towns} | set(country.languages)
-        names |= {town.language for town in country.towns if town.language}
-    return sorted(names)

@@ -6,23 +6,27 @@ import random
 import re
 from collections.abc import Callable, Iterator
 
+from training.language_sentences.mentions import exchanged, find_mentions
 from training.language_sentences.people import WE, I
 from training.language_sentences.phrases import as_prose
+from training.language_sentences.real_prose import RealProse
 from training.language_sentences.scene import Scene
 
 _MAX_TRIES = 1_000
 _LEARNING = ("learn", "picked", "stud", "practi", "spoke")
 _DENYING = re.compile(r"\b(no|not|never|hardly|nothing|except|forgot\w*|failed|without)\b|n't\b")
 _ENDS = (".", "?", "!", '."', '?"', '!"')
+NO_PROSE = RealProse()
 
 
-def passages(seed: int, prose: tuple[str, ...] = (), max_words: int | None = None) -> Iterator[str]:
+def passages(seed: int, prose: RealProse = NO_PROSE, max_words: int | None = None) -> Iterator[str]:
     """Different passages without end, the same for the same arguments.
 
     Args:
         seed: of all choices.
-        prose: paragraphs that name no country or language; some passages have one of them between
-            the cause and the language.
+        prose: parts of real texts. Its plain paragraphs stand between the cause and the language
+            of some passages; its sentences about countries, with other countries in them, are half
+            of all passages, or half of such a passage.
         max_words: longer passages are left out: in a short one, cause and language are near.
 
     Raises:
@@ -30,11 +34,13 @@ def passages(seed: int, prose: tuple[str, ...] = (), max_words: int | None = Non
     """
     rng = random.Random(seed)
     seen: set[str] = set()
-    kinds = list(_KINDS)
-    weights = list(_KINDS.values())
+    kinds = dict(_KINDS)
+    if prose.spans and prose.causes and prose.blanks:
+        kinds |= _REAL_KINDS
     while True:
         for _ in range(_MAX_TRIES):
-            text = as_prose(rng.choices(kinds, weights)[0](rng, prose))
+            kind = rng.choices(list(kinds), list(kinds.values()))[0]
+            text = as_prose(kind(rng, prose))
             if text not in seen and (max_words is None or len(text.split()) <= max_words):
                 break
         else:
@@ -100,7 +106,7 @@ def _person_blank(scene: Scene) -> str:
     return f"{phrase} {scene.pick('learning tail' if learning else 'tail')}"
 
 
-def _one_sentence(rng: random.Random, _: tuple[str, ...]) -> str:
+def _one_sentence(rng: random.Random, _: RealProse) -> str:
     """Place first, language in the same sentence."""
     scene = Scene(rng)
     intro, name = _intro(scene), scene.fill("{N}")
@@ -130,7 +136,7 @@ def _one_sentence(rng: random.Random, _: tuple[str, ...]) -> str:
     return _stop(shape, _second_blank(scene))
 
 
-def _cause_then_blank(rng: random.Random, _: tuple[str, ...]) -> str:
+def _cause_then_blank(rng: random.Random, _: RealProse) -> str:
     scene = Scene(rng)
     cause, blank = scene.pick("cause"), _blank(scene)
     neutral, aside = _neutral(scene), _aside(scene)
@@ -151,7 +157,7 @@ def _cause_then_blank(rng: random.Random, _: tuple[str, ...]) -> str:
     return _stop(shape, _second_blank(scene))
 
 
-def _where(rng: random.Random, _: tuple[str, ...]) -> str:
+def _where(rng: random.Random, _: RealProse) -> str:
     scene = Scene(rng)
     cause, blank = scene.pick("cause ends"), _blank(scene, behind_where=True)
     scenery, aside = scene.pick("scene"), _aside(scene)
@@ -172,7 +178,7 @@ def _where(rng: random.Random, _: tuple[str, ...]) -> str:
     return _stop(shape, _second_blank(scene))
 
 
-def _far_apart(rng: random.Random, prose: tuple[str, ...]) -> str:
+def _far_apart(rng: random.Random, prose: RealProse) -> str:
     """Some sentences of other matter stand between the place and the language."""
     scene = Scene(rng)
     cause = scene.pick(rng.choice(("cause", "cause ends")))
@@ -183,10 +189,10 @@ def _far_apart(rng: random.Random, prose: tuple[str, ...]) -> str:
     return _stop(cause, *between, _opening(scene) + blank, _second_blank(scene))
 
 
-def _matter(scene: Scene, prose: tuple[str, ...]) -> list[str]:
+def _matter(scene: Scene, prose: RealProse) -> list[str]:
     """Sentences in between: real prose where there is some, or made up."""
-    if prose and scene.rng.random() < 0.5:
-        return [scene.rng.choice(prose)]
+    if prose.plain and scene.rng.random() < 0.5:
+        return [scene.rng.choice(prose.plain)]
     number = scene.rng.choice((1, 1, 2, 2, 3, 4, 5))
     joining = scene.rng.randint(0, number // 2)
     sentences = scene.pick_several("filler", number - joining)
@@ -195,12 +201,12 @@ def _matter(scene: Scene, prose: tuple[str, ...]) -> list[str]:
     return sentences
 
 
-def _reverse(rng: random.Random, _: tuple[str, ...]) -> str:
+def _reverse(rng: random.Random, _: RealProse) -> str:
     scene = Scene(rng)
     return _stop(scene.pick("reverse"), _maybe(rng, 0.3, lambda: _neutral(scene)))
 
 
-def _native(rng: random.Random, prose: tuple[str, ...]) -> str:
+def _native(rng: random.Random, prose: RealProse) -> str:
     """The language follows from what somebody is."""
     scene = Scene(rng)
     cause, blank = scene.pick("native cause"), scene.pick("native blank")
@@ -216,14 +222,14 @@ def _more(scene: Scene) -> str:
     return scene.pick("native blank")
 
 
-def _present(rng: random.Random, _: tuple[str, ...]) -> str:
+def _present(rng: random.Random, _: RealProse) -> str:
     scene = Scene(rng)
     cause, blank = scene.pick("present cause"), scene.pick("present blank")
     shape = rng.choice((f"{cause}, and {blank}", f"{cause}. {blank}", f"{cause}; {blank}"))
     return _stop(shape, _maybe(rng, 0.3, lambda: scene.pick("present blank")))
 
 
-def _journey(rng: random.Random, prose: tuple[str, ...]) -> str:
+def _journey(rng: random.Random, prose: RealProse) -> str:
     """Country after country: the last one counts."""
     scene = Scene(rng)
     sentences = [f"{scene.pick('cause')}, and {_blank(scene)}"]
@@ -237,10 +243,10 @@ def _journey(rng: random.Random, prose: tuple[str, ...]) -> str:
     return _stop(*sentences)
 
 
-def _forms(section: str, most: int) -> Callable[[random.Random, tuple[str, ...]], str]:
+def _forms(section: str, most: int) -> Callable[[random.Random, RealProse], str]:
     """A passage of one to ``most`` ready-made sentences, each of its own countries."""
 
-    def passage(rng: random.Random, _: tuple[str, ...]) -> str:
+    def passage(rng: random.Random, _: RealProse) -> str:
         person = rng.choice((I, I, WE)) if section == "letter" else None
         count = rng.randint(1, most)
         chief = section in ("fact", "contrast")
@@ -250,23 +256,63 @@ def _forms(section: str, most: int) -> Callable[[random.Random, tuple[str, ...]]
     return passage
 
 
-def _other_things(rng: random.Random, prose: tuple[str, ...]) -> str:
+def _other_things(rng: random.Random, prose: RealProse) -> str:
     """Prose that says nothing of countries, in words like those of the others."""
     scene = Scene(rng)
     sentences = [scene.pick("prose on other things") for _ in range(rng.randint(1, 3))]
     return _stop(*sentences, *_maybe_matter(scene, prose))
 
 
-def _maybe_matter(scene: Scene, prose: tuple[str, ...]) -> list[str]:
+def _maybe_matter(scene: Scene, prose: RealProse) -> list[str]:
     return _matter(scene, prose) if scene.rng.random() < 0.5 else []
 
 
-def _no_language(rng: random.Random, prose: tuple[str, ...]) -> str:
+def _no_language(rng: random.Random, prose: RealProse) -> str:
     scene = Scene(rng)
     return _stop(scene.pick("fact without language"), *_maybe_matter(scene, prose))
 
 
-_KINDS: dict[Callable[[random.Random, tuple[str, ...]], str], float] = {
+def _real_span(rng: random.Random, prose: RealProse) -> str:
+    """Real prose in which a country and what is of it stand together."""
+    return _of_other_countries(Scene(rng), rng.choice(prose.spans))
+
+
+def _real_cause_and_blank(rng: random.Random, prose: RealProse) -> str:
+    """A real sentence with a place and, from elsewhere, one with a language."""
+    scene = Scene(rng)
+    cause = _of_other_countries(scene, rng.choice(prose.causes))
+    blank = _of_other_countries(scene, rng.choice(prose.blanks))
+    return _stop(cause, *_maybe_some(scene, prose), blank)
+
+
+def _real_cause(rng: random.Random, prose: RealProse) -> str:
+    scene = Scene(rng)
+    cause = _of_other_countries(scene, rng.choice(prose.causes))
+    blank = _opening(scene) + _blank(scene)
+    return _stop(cause, *_maybe_some(scene, prose), blank, _second_blank(scene))
+
+
+def _real_blank(rng: random.Random, prose: RealProse) -> str:
+    scene = Scene(rng)
+    cause = scene.pick(rng.choice(("cause", "cause ends", "present cause")))
+    blank = _of_other_countries(scene, rng.choice(prose.blanks))
+    return _stop(cause, *_maybe_some(scene, prose), blank)
+
+
+def _maybe_some(scene: Scene, prose: RealProse) -> list[str]:
+    """Now and then something between cause and language."""
+    return _matter(scene, prose) if scene.rng.random() < 0.3 else []
+
+
+def _of_other_countries(scene: Scene, text: str) -> str:
+    """A real sentence, its first country the scene's first place, and so on."""
+    mentions = find_mentions(text)
+    codes = dict.fromkeys(mention.country.code for mention in mentions)
+    spots = {code: scene.spot(number) for number, code in enumerate(codes)}
+    return exchanged(text, mentions, spots)
+
+
+_KINDS: dict[Callable[[random.Random, RealProse], str], float] = {
     _one_sentence: 20,
     _cause_then_blank: 14,
     _where: 9,
@@ -283,4 +329,10 @@ _KINDS: dict[Callable[[random.Random, tuple[str, ...]], str], float] = {
     _forms("adjective", 2): 5,
     _no_language: 9,
     _other_things: 4,
+}
+_REAL_KINDS: dict[Callable[[random.Random, RealProse], str], float] = {
+    _real_span: 60,
+    _real_cause_and_blank: 25,
+    _real_cause: 25,
+    _real_blank: 25,
 }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from model.bundle.manifest import Scores
-from training.gradient_reach import GradientReach
 from training.pages.charts import Chart, Line
 from training.pages.page import render_page
+from training.reach_curve import GradientReach
 from training.run_record import RunRecord
 
 #: Steps back whose share of the gradient is written out.
