@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tiny_bundle import tiny_bundle
 
-from benchmarks import llama_cpp, load_client, summary
+from benchmarks import llama_cpp, load_client, minutes, summary
 from benchmarks.__main__ import main
 from benchmarks.generated_text import write_text
 from benchmarks.record import Result, find_median, percentile
@@ -174,3 +174,17 @@ def test_a_table_has_what_was_measured_and_the_longer_measurement_counts(tmp_pat
         "| 1 engine | 7.12 | 150 |",
     ]
     assert rows[11] == "Not measured."
+
+
+def test_a_corpus_is_cut_to_size_from_all_over_it(tmp_path: Path) -> None:
+    for number in range(10):
+        text = "\n\n".join(f"Book {number}, paragraph {n}. " + "word " * 100 for n in range(40))
+        (tmp_path / f"{number}.txt").write_text(text, encoding="utf-8")
+    cut = tmp_path / "cut" / "corpus.txt"
+    cut.parent.mkdir()
+    minutes.cut_corpus(tmp_path, cut, 50_000)
+    text = cut.read_text("utf-8")
+    assert 40_000 < len(text) < 60_000
+    assert len({line[:6] for line in text.splitlines() if line.startswith("Book")}) >= 8
+    with pytest.raises(RuntimeError, match="not 9,000,000"):
+        minutes.cut_corpus(tmp_path, cut, 9_000_000)
