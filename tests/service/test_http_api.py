@@ -58,7 +58,7 @@ def exchange(service, data):
         (b"{}", {"Content-Type": "text/plain"}, 415, "unsupported_media_type"),
         (b"{}", {"Content-Type": "application/jsonx"}, 415, "unsupported_media_type"),
         (
-            gzip.compress(b"{}"),
+            gzip.compress(b"{}", mtime=0),
             {**JSON, "Content-Encoding": "gzip"},
             415,
             "unsupported_media_type",
