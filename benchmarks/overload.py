@@ -40,6 +40,8 @@ _REQUESTS_OF_A_CLIENT = 4
 _PATH = "/v1/completions"
 _TOKENS = (64, 192)
 _WATCH_SECONDS = 0.05
+#: Adding up the memory of all processes takes some of the processor.
+_MEMORY_SECONDS = 1.0
 _PATIENCE_SECONDS = 60.0
 
 
@@ -143,6 +145,7 @@ def _result(case: str, metric: str, value: float) -> Result:
 
 def _watch(service: RunningService, until: Future[Outcome]) -> _Watch:
     watch = _Watch()
+    next_memory = 0.0
     with _connection(service) as connection:
         while not until.done():
             start = time.perf_counter()
@@ -151,7 +154,9 @@ def _watch(service: RunningService, until: Future[Outcome]) -> _Watch:
             answer.read()
             watch.health_seconds.append(time.perf_counter() - start)
             watch.health_failed += answer.status != 200
-            watch.megabytes.append(_megabytes(service))
+            if time.perf_counter() >= next_memory:
+                watch.megabytes.append(_megabytes(service))
+                next_memory = time.perf_counter() + _MEMORY_SECONDS
             time.sleep(_WATCH_SECONDS)
     return watch
 

@@ -20,8 +20,9 @@ from typing import Any
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from service import crew
 from service.errors import ApiError
-from service.express import is_express, received
+from service.express import is_express, is_whole, received
 from service.lingering_close import LingeringClose
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
         """Accepts connections and hands them to threads, until told to stop."""
         self._lingering = LingeringClose(self.poller, self._forget_connection)
         self._express_pool = ThreadPoolExecutor(_NUM_EXPRESS_THREADS, "express")
+        self._crew = crew.Crew(partial(self._start, self.tpool))
         super().run()
 
     def accept(self, listener: socket.socket) -> None:
@@ -56,13 +58,26 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
 
     def enqueue_req(self, conn: Any) -> None:  # noqa: ANN401  untyped library
         """Has a thread serve the request that has begun to come."""
-        express = is_express(received(conn.sock))
-        pool = self._express_pool if express else self.tpool
+        request = received(conn.sock)
+        if is_express(request):
+            self._start(self._express_pool, conn)
+        elif is_whole(request):
+            self._crew.add(conn)
+        else:
+            self._start(self.tpool, conn)
+
+    def _start(self, pool: ThreadPoolExecutor, conn: Any) -> None:  # noqa: ANN401  untyped library
         served = pool.submit(self.handle, conn)
         served.add_done_callback(partial(self.method_queue.defer, self.finish_request, conn))
 
+    def handle(self, conn: Any) -> Any:  # noqa: ANN401  untyped library
+        """Serves a request, in a thread of a pool."""
+        crew.join(partial(self.method_queue.defer, self._crew.leave, conn))
+        return super().handle(conn)
+
     def finish_request(self, conn: Any, fs: Future[object]) -> None:  # noqa: ANN401  untyped library
         """Takes a connection back from the thread that has served it."""
+        self._crew.leave(conn)
         if fs.cancelled() or fs.exception() is not None or fs.result():
             super().finish_request(conn, fs)
         else:
@@ -72,6 +87,7 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
         """Closes what has had its time; gunicorn calls it at least once a second."""
         super().murder_pending()
         self._lingering.close_expired()
+        self._crew.go_on()
 
     def _forget_connection(self) -> None:
         self.nr_conns -= 1

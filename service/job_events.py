@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Literal
 
+from service import crew
 from service.engine.errors import (
     EngineError,
     OverloadedError,
@@ -58,6 +59,7 @@ def read_events(stream: JobStream, peer: Peer) -> Iterator[list[Event]]:
     next_check = time.monotonic() + PEER_CHECK_SECONDS
     record = current_record()
     record.end_turn()
+    crew.leave()
     while not stream.done:
         with engine_errors_as_api_errors():
             events = stream.next_events(PEER_CHECK_SECONDS)

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from service.express import is_express, received
+from service.express import is_express, is_whole, received
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,23 @@ def test_looking_takes_nothing_away_and_waits_for_nothing():
         other.sendall(b"GET /")
         assert received(one) == received(one) == b"GET /"
     assert received(one) == b""
+
+
+@pytest.mark.parametrize(
+    ("request_text", "whole"),
+    [
+        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", True),
+        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", True),
+        ("POST / HTTP/1.1\r\nhost: x\r\ncontent-length:2\r\nuser-agent: y\r\n\r\n{}", True),
+        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n{}", False),
+        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n", False),
+        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999999\r\n\r\n{}", False),
+        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length : 9\r\n\r\n{}", False),
+        ("POST / HTTP/1.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}", False),
+        ("POST / HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n{}", False),
+        ("POST / HTTP/1.1\r\nHost: x\r\n", False),
+        ("", False),
+    ],
+)
+def test_whole_is_what_nothing_has_to_be_waited_for(request_text, whole):
+    assert is_whole(request_text.encode()) == whole

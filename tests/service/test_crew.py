@@ -1,0 +1,67 @@
+"""Few are worked on at a time; whoever waits or takes long does not count; all have their turn."""
+
+import threading
+
+import pytest
+
+from service import crew
+from service.crew import Crew
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(crew, "time", clock)
+    return clock
+
+
+def test_all_have_their_turn_in_order_and_few_at_a_time(clock):
+    started = []
+    few = Crew(started.append)
+    for number in range(50):
+        few.add(number)
+    at_once = len(started)
+    assert 1 <= at_once < 10
+    for number in range(50):
+        assert started == list(range(min(50, number + at_once)))
+        few.leave(number)
+        few.leave(number)  # it waited, now it is done
+    assert started == list(range(50))
+
+
+def test_who_takes_long_does_not_count(clock):
+    started = []
+    few = Crew(started.append)
+    for number in range(50):
+        few.add(number)
+    at_once = len(started)
+    few.go_on()
+    assert len(started) == at_once
+    clock.now += 60.0
+    few.go_on()
+    assert len(started) == 2 * at_once
+    few.leave(0)  # long forgotten
+    assert len(started) == 2 * at_once
+
+
+def test_a_thread_leaves_once_for_each_request():
+    calls = []
+    crew.leave()
+    crew.join(lambda: calls.append("first"))
+    other = threading.Thread(target=crew.leave)
+    other.start()
+    other.join()
+    assert calls == []
+    crew.leave()
+    crew.leave()
+    crew.join(lambda: calls.append("second"))
+    crew.leave()
+    assert calls == ["first", "second"]
