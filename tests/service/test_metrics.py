@@ -78,7 +78,11 @@ def test_every_worker_tells_the_same_sums(two_workers):
 
 def test_refused_and_unknown(two_workers):
     requests.post(two_workers.url + "/v1/secret-text", json={}, timeout=60)
-    requests.post(two_workers.url + "/v1/completions", json={"n": 3}, timeout=60)
+    url = two_workers.url + "/v1/completions"
+    long = {"max_tokens": 4096, "ignore_eos": True, "stream": True}
+    with requests.post(url, json=long, stream=True, timeout=60) as running:  # in the only place
+        assert next(running.iter_lines()).startswith(b"data: ")
+        assert requests.post(url, json={}, timeout=60).status_code == 503
     requests.get(two_workers.url + "/v1/models/secret-text", timeout=60)
     requests.post(two_workers.url + "/admin/reload", timeout=60)
     assert value(two_workers, "foretoken_requests_total", endpoint="unknown", status="404") == 1

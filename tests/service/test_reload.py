@@ -187,7 +187,10 @@ def test_a_version_that_answers_otherwise_than_recorded(served, bundles):
     answer = reload(served, version="3")
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "model_load_failed")
     assert "otherwise than recorded" in answer.json()["error"]["message"]
-    assert statuses(served) == {"1": "available", "2": "active", "3": "failed"}
+    wait_until(
+        lambda: statuses(served) == {"1": "available", "2": "active", "3": "failed"},
+        "the versions are as they were",
+    )
     assert versions_answering(served) == {"tiny@2"}
     wait_until(lambda: engines(served) == NUM_ENGINES, "the engine that failed is gone")
     shutil.rmtree(wrong)
@@ -199,7 +202,9 @@ def test_a_damaged_version(served, bundles):
     answer = reload(served, version="1")
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "model_load_failed")
     assert str(folder) not in answer.text
-    assert statuses(served) == {"1": "failed", "2": "active"}
+    wait_until(
+        lambda: statuses(served) == {"1": "failed", "2": "active"}, "the versions are as they were"
+    )
     assert versions_answering(served) == {"tiny@2"}
     text = served.get("/metrics").text
     assert 'foretoken_model_reloads_total{result="success"} 3.0' in text
