@@ -22,21 +22,25 @@ EPSILON = 1e-8
 class Schedule:
     """The learning rate by the share of the budget spent.
 
-    It rises in a straight line over the first ``warm_up`` share, then falls to ``floor`` of its
-    peak along half a cosine (Loshchilov & Hutter 2017, SGDR).
+    It rises in a straight line over the first ``warm_up`` share, and over ``warm_up_steps`` updates
+    at least, then falls to ``floor`` of its peak along half a cosine (Loshchilov & Hutter 2017,
+    SGDR). Adam's second moments are means of some hundred gradients: before they are, large steps
+    go anywhere.
     """
 
     peak: float
     warm_up: float = 0.02
     floor: float = 0.02
+    warm_up_steps: int = 100
 
-    def at(self, share: float) -> float:
-        """Learning rate when ``share`` (0 to 1) of the budget is spent."""
+    def at(self, share: float, step: int) -> float:
+        """Learning rate of update ``step`` (from 0), ``share`` (0 to 1) of the budget spent."""
+        risen = min(1.0, (step + 1) / self.warm_up_steps)
         if share < self.warm_up:
-            return self.peak * max(share / self.warm_up, 0.05)
+            return self.peak * min(risen, max(share / self.warm_up, 0.05))
         fallen = min(1.0, (share - self.warm_up) / (1.0 - self.warm_up))
         cosine = 0.5 * (1.0 + float(np.cos(np.pi * fallen)))
-        return self.peak * (self.floor + (1.0 - self.floor) * cosine)
+        return self.peak * min(risen, self.floor + (1.0 - self.floor) * cosine)
 
 
 class AdamW:

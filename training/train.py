@@ -158,7 +158,7 @@ class Trainer:
 
     def _train_once(self, log: Log) -> None:
         share = self._share()
-        learning_rate = self._schedule.at(share) * self._at.learning_rate_scale
+        learning_rate = self._schedule.at(share, self._at.step) * self._at.learning_rate_scale
         window = self._batches.read(self._at.step)
         loss, norm = self._step.train(window, self._at.step, learning_rate)
         if not self._is_sound(loss, norm):

@@ -129,9 +129,17 @@ def test_slots_taken_and_set_go_on_bit_for_bit():
 
 def test_the_schedule_rises_then_falls_to_its_floor():
     schedule = Schedule(peak=1.0, warm_up=0.1, floor=0.05)
-    rates = [schedule.at(share) for share in np.linspace(0, 1, 101)]
+    rates = [schedule.at(share, step=1_000) for share in np.linspace(0, 1, 101)]
     assert 0.0 < rates[0] < 0.1
     assert rates[10] == pytest.approx(1.0)
     assert all(later > earlier for earlier, later in pairwise(rates[5:11]))
     assert all(later < earlier for earlier, later in pairwise(rates[10:]))
     assert rates[-1] == pytest.approx(0.05)
+
+
+def test_a_short_budget_still_warms_up_over_enough_updates():
+    schedule = Schedule(peak=1.0, warm_up_steps=50)
+    rates = [schedule.at(share=0.04, step=step) for step in range(60)]
+    assert rates[0] == pytest.approx(0.02)
+    assert all(later >= earlier for earlier, later in pairwise(rates))
+    assert rates[-1] == schedule.at(0.04, step=10_000) > 0.9

@@ -62,7 +62,7 @@ def test_every_plan_can_be_trained(minutes, corpus_tokens, vocab_size, half):
     assert plan.batch_size * plan.window + 1 <= corpus_tokens
     assert plan.config.hidden_size in HIDDEN_SIZES
     assert 0.0 <= plan.config.dropout <= 0.5
-    assert 1e-3 <= plan.learning_rate <= 6e-3
+    assert 2e-3 <= plan.learning_rate <= 0.015
     assert 2_048 <= plan.validation_tokens <= 262_144
     if plan.config.hidden_size > HIDDEN_SIZES[0]:
         weights = recurrent_weights(plan.config)
