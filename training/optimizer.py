@@ -23,9 +23,9 @@ class Schedule:
     """The learning rate by the share of the budget spent.
 
     It rises in a straight line over the first ``warm_up`` share, and over ``warm_up_steps`` updates
-    at least, then falls to ``floor`` of its peak along half a cosine (Loshchilov & Hutter 2017,
-    SGDR). Adam's second moments are means of some hundred gradients: before they are, large steps
-    go anywhere.
+    where these are no more than a tenth of the budget, then falls to ``floor`` of its peak along
+    half a cosine (Loshchilov & Hutter 2017, SGDR). Adam's second moments are means of some hundred
+    gradients: before they are, large steps go anywhere.
     """
 
     peak: float
@@ -35,7 +35,7 @@ class Schedule:
 
     def at(self, share: float, step: int) -> float:
         """Learning rate of update ``step`` (from 0), ``share`` (0 to 1) of the budget spent."""
-        risen = min(1.0, (step + 1) / self.warm_up_steps)
+        risen = min(1.0, max((step + 1) / self.warm_up_steps, share / 0.1))
         if share < self.warm_up:
             return self.peak * min(risen, max(share / self.warm_up, 0.05))
         fallen = min(1.0, (share - self.warm_up) / (1.0 - self.warm_up))
