@@ -355,7 +355,7 @@ def wait_for_bytes(folder):
 def test_killed_or_stopped_it_goes_on_with_the_byte_that_is_missing(
     server, folder, fetch, signal_number
 ):
-    server.faults.append(lambda handler, page: serve(handler, page, delay_seconds=1.5))
+    server.faults.append(lambda handler, page: serve(handler, page, delay_seconds=0.6))
     process = start_fetch(server, folder)
     wait_for_bytes(folder)
     busy = fetch("/tale.txt")
