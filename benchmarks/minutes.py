@@ -25,10 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.command import errors_said_plainly
-from benchmarks.record import Result, describe_machine, print_tables
+from benchmarks.record import Result, describe_machine, machine_title, print_tables
 from model.tokenizers import TokenizerKind
 from training.corpus import find_corpus_files, read_documents
+from training.log_records import read_log
 from training.planning import HIDDEN_SIZES
+from training.run_directory import RunDirectory, read_json
 
 KINDS: tuple[TokenizerKind, ...] = ("char", "word", "bpe")
 MEGABYTES = (0.1, 1.0, 10.0, 60.0)
@@ -83,34 +85,32 @@ def measure(
         RuntimeError: a stage fails.
     """
     common = ["--runs", str(folder), "--corpus", str(corpus), "--tokenizer", kind]
-    first = folder / "chosen"
+    first = RunDirectory.of(folder, "chosen")
     _stage("prepare", first, common)
     outcomes = [_trained(first, minutes, AS_CHOSEN, common)]
     if neighbours:
         for name, flags in _neighbours(outcomes[0].plan):
-            other = folder / name.replace(" ", "-")
-            shutil.copytree(first / "prepared", other / "prepared")
+            other = RunDirectory.of(folder, name.replace(" ", "-"))
+            shutil.copytree(first.prepared, other.prepared)
             outcomes.append(_trained(other, minutes, name, [*common, *flags]))
     return outcomes
 
 
-def _trained(run: Path, minutes: float, name: str, flags: Sequence[str]) -> Outcome:
+def _trained(run: RunDirectory, minutes: float, name: str, flags: Sequence[str]) -> Outcome:
     given = [*flags, "--minutes", str(minutes)]
     start = time.monotonic()
     _stage("train", run, given)
     seconds = time.monotonic() - start
     _stage("evaluate", run, given)
-    records = [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
+    records = read_log(run.log)
     losses = [record["validation_loss"] for record in records if "validation_loss" in record]
-    scores = json.loads((run / "evaluation.json").read_text("utf-8"))
-    plan = json.loads((run / "plan.json").read_text("utf-8"))["plan"]
     outcome = Outcome(
         name=name,
-        bits_per_byte=scores["int8"]["bits_per_byte"],
+        bits_per_byte=read_json(run.evaluation)["int8"]["bits_per_byte"],
         best=min(losses),
         last=losses[-1],
         minutes=max(record.get("seconds", 0.0) for record in records) / 60.0,
-        plan=plan,
+        plan=read_json(run.plan)["plan"],
     )
     print(
         f"  {name:<18}{outcome.bits_per_byte:8.4f} bits per byte   {outcome.minutes:5.2f} min "
@@ -132,7 +132,7 @@ def _neighbours(plan: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
         yield "narrower", ["--hidden-size", str(HIDDEN_SIZES[place - 1])]
 
 
-def _stage(stage: str, run: Path, flags: Sequence[str]) -> None:
+def _stage(stage: str, run: RunDirectory, flags: Sequence[str]) -> None:
     command = [sys.executable, "-m", "training", stage, "--name", run.name, *flags]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -160,41 +160,31 @@ def cut_corpus(source: Path, path: Path, num_bytes: int) -> None:
 
 
 def _results(benchmark: str, outcomes: Sequence[Outcome], minutes: float) -> Iterator[Result]:
-    chosen = outcomes[0].bits_per_byte
-    for outcome in outcomes:
-        yield Result(
+    def result(case: str, metric: str, value: float, whole: float, share_of: str) -> Result:
+        return Result(
             benchmark=benchmark,
-            case=f"{outcome.name}: {outcome.description}",
-            metric="bits per byte",
-            values=(outcome.bits_per_byte,),
-            shares=(outcome.bits_per_byte / chosen,),
-            share_of="what is chosen",
+            case=case,
+            metric=metric,
+            values=(value,),
+            shares=(value / whole,),
+            share_of=share_of,
         )
-    yield Result(
-        benchmark=benchmark,
-        case=f"{AS_CHOSEN}: time taken",
-        metric="minutes",
-        values=(outcomes[0].minutes,),
-        shares=(outcomes[0].minutes / minutes,),
-        share_of="the budget",
-    )
-    yield Result(
-        benchmark=benchmark,
-        case=f"{AS_CHOSEN}: validation at the end",
-        metric="nats per token",
-        values=(outcomes[0].last,),
-        shares=(outcomes[0].last / outcomes[0].best,),
-        share_of="its best",
-    )
+
+    chosen = outcomes[0]
+    bits = chosen.bits_per_byte
+    for each in outcomes:
+        case = f"{each.name}: {each.description}"
+        yield result(case, "bits per byte", each.bits_per_byte, bits, "what is chosen")
+    yield result(f"{AS_CHOSEN}: time taken", "minutes", chosen.minutes, minutes, "the budget")
+    end = f"{AS_CHOSEN}: validation at the end"
+    yield result(end, "nats per token", chosen.last, chosen.best, "its best")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures; returns the exit code."""
     options = _parser().parse_args(arguments)
     machine = describe_machine()
-    print(
-        f"{machine['processor']}, {machine['cores']} cores, load {machine['load_average_before']}"
-    )
+    print(machine_title(machine))
     results: list[Result] = []
     with errors_said_plainly() as failed:
         for megabytes in options.megabytes:

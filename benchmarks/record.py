@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from itertools import groupby
@@ -85,6 +85,13 @@ def describe_machine() -> dict[str, Any]:
         "libraries": {name: _version(name) for name in _LIBRARIES},
         "load_average_before": load_average(),
     }
+
+
+def machine_title(machine: Mapping[str, Any]) -> str:
+    """Processor, cores and load of ``describe_machine()`` in one line."""
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, load {machine['load_average_before']}"
+    )
 
 
 def load_average() -> tuple[float, float, float]:

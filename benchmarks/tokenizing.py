@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks.command import errors_said_plainly
 from benchmarks.generated_text import write_text
-from benchmarks.record import Result, describe_machine, print_tables
+from benchmarks.record import Result, describe_machine, machine_title, print_tables
 from benchmarks.service_process import tree_memory
 from model.tokenizers import Tokenizer, TokenizerKind
 from training.corpus import find_corpus_files, read_documents
@@ -135,10 +135,7 @@ def _library_rate(corpus: Path, tokenizer: Tokenizer) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures; returns the exit code."""
     options = _parser().parse_args(arguments)
-    machine = describe_machine()
-    print(
-        f"{machine['processor']}, {machine['cores']} cores, load {machine['load_average_before']}"
-    )
+    print(machine_title(describe_machine()))
     with errors_said_plainly() as failed, tempfile.TemporaryDirectory() as folder:
         corpus = options.corpus
         if corpus is None:

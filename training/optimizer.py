@@ -23,24 +23,24 @@ class Schedule:
     """The learning rate by the share of the budget spent.
 
     It rises in a straight line over the first ``warm_up`` share, and over ``warm_up_steps`` updates
-    where these are no more than a tenth of the budget, then falls to ``floor`` of its peak along
-    half a cosine (Loshchilov & Hutter 2017, SGDR). Adam's second moments are means of some hundred
-    gradients: before they are, large steps go anywhere.
+    where these are no more than the share ``longest_warm_up``, then falls to ``floor`` of its peak
+    along half a cosine (Loshchilov & Hutter 2017, SGDR). Adam's second moments are means of some
+    hundred gradients: before they are, large steps go anywhere.
     """
 
     peak: float
     warm_up: float = 0.02
     floor: float = 0.02
     warm_up_steps: int = 100
+    longest_warm_up: float = 0.1
 
     def at(self, share: float, step: int) -> float:
         """Learning rate of update ``step`` (from 0), ``share`` (0 to 1) of the budget spent."""
-        risen = min(1.0, max((step + 1) / self.warm_up_steps, share / 0.1))
-        if share < self.warm_up:
-            return self.peak * min(risen, max(share / self.warm_up, 0.05))
-        fallen = min(1.0, (share - self.warm_up) / (1.0 - self.warm_up))
+        by_share = max(share / self.warm_up, 0.05)
+        by_steps = max((step + 1) / self.warm_up_steps, share / self.longest_warm_up)
+        fallen = min(1.0, max(0.0, (share - self.warm_up) / (1.0 - self.warm_up)))
         cosine = 0.5 * (1.0 + float(np.cos(np.pi * fallen)))
-        return self.peak * min(risen, self.floor + (1.0 - self.floor) * cosine)
+        return self.peak * min(by_share, by_steps, self.floor + (1.0 - self.floor) * cosine)
 
 
 class AdamW:

@@ -8,7 +8,7 @@ augmentation: Lu et al. 2018, Gender Bias in Neural Natural Language Processing)
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -21,8 +21,10 @@ Kind = Literal["land", "town", "adjective", "people", "man", "woman", "language"
 #: What is also a word, a first name or the like.
 _ALSO_OTHERWISE = {
     *("Nice", "Tours", "Split", "Colon", "Constantine", "Florence", "Sydney", "Wellington"),
-    *("Kingston", "Alexandria", "Georgia", "Jordan", "Turkey carpet", "Medina", "Sofia", "Male"),
+    *("Kingston", "Alexandria", "Georgia", "Jordan", "Medina", "Sofia"),
 }
+#: What a spot calls them.
+_WORDS: dict[Kind, str] = {"land": "land", "adjective": "adj", "language": "L"}
 _BEFORE_LANGUAGE = re.compile(
     r"\b(?:in|into|from the|of|some|little|no|any|much|more|enough|both|than|and|or|but|nor|only|"
     r"my|his|her|your|their|good|bad|broken|excellent|perfect|fluent|pure|"
@@ -77,11 +79,6 @@ def find_mentions(text: str) -> list[Mention]:
     return [_at_home(text, mention, named) for mention in found]
 
 
-def language_in(text: str, mention: Mention) -> str | None:
-    """The language that ``mention`` names, if it does."""
-    return text[mention.start : mention.end] if mention.kind == "language" else None
-
-
 def exchanged(text: str, mentions: Sequence[Mention], spots: Mapping[str, Spot]) -> str:
     """``text`` with each mention told of the spot that stands for its country.
 
@@ -106,19 +103,13 @@ def exchanged(text: str, mentions: Sequence[Mention], spots: Mapping[str, Spot])
 
 
 def _name(mention: Mention, name: str, spot: Spot, towns: dict[str, str], before: str) -> str:
-    words = spot.words
     if mention.kind == "town":
         return _town(name, spot, towns)
     if mention.kind == "people":
         return _people(spot, with_article=before.lower().endswith("the "))
-    by_kind: dict[Kind, Callable[[], str]] = {
-        "land": lambda: words["land"],
-        "adjective": lambda: words["adj"],
-        "man": lambda: spot.natives[0],
-        "woman": lambda: spot.natives[1],
-        "language": lambda: words["L"],
-    }
-    return by_kind[mention.kind]()
+    if mention.kind in ("man", "woman"):
+        return spot.natives[("man", "woman").index(mention.kind)]
+    return spot.words[_WORDS[mention.kind]]
 
 
 def _town(name: str, spot: Spot, towns: dict[str, str]) -> str:
@@ -169,9 +160,9 @@ def _stands_alone(behind: str) -> bool:
 
 
 def _at_home(text: str, mention: Mention, named: Sequence[Country]) -> Mention:
-    language = language_in(text, mention)
-    if language is None or mention.country in named:
+    if mention.kind != "language" or mention.country in named:
         return mention
+    language = text[mention.start : mention.end]
     for country in named:
         if country.chief_language == language:
             return Mention(mention.start, mention.end, country, "language")

@@ -34,13 +34,13 @@ def passages(seed: int, prose: RealProse = NO_PROSE, max_words: int | None = Non
     """
     rng = random.Random(seed)
     seen: set[str] = set()
-    kinds = dict(_KINDS)
+    shares = dict(_KINDS)
     if prose.spans and prose.causes and prose.blanks:
-        kinds |= _REAL_KINDS
+        shares |= _REAL_KINDS
+    kinds, weights = list(shares), list(shares.values())
     while True:
         for _ in range(_MAX_TRIES):
-            kind = rng.choices(list(kinds), list(kinds.values()))[0]
-            text = as_prose(kind(rng, prose))
+            text = as_prose(rng.choices(kinds, weights)[0](rng, prose))
             if text not in seen and (max_words is None or len(text.split()) <= max_words):
                 break
         else:
@@ -74,9 +74,13 @@ def _second_blank(scene: Scene) -> str:
 
 
 def _intro(scene: Scene) -> str:
-    """A phrase with the place in it, to be set before the person."""
-    section = "intro" if scene.rng.random() < 0.6 else "intro of the person"
-    return scene.pick(section).rstrip(",")
+    """A phrase with the place in it, to be set before whatever follows."""
+    return scene.pick("intro").rstrip(",")
+
+
+def _intro_of_person(scene: Scene) -> str:
+    """The same, to be set before the person."""
+    return _intro(scene) if scene.rng.random() < 0.6 else scene.pick("intro of the person")
 
 
 def _opening(scene: Scene) -> str:
@@ -100,22 +104,20 @@ def _person_blank(scene: Scene) -> str:
     ends = phrase.endswith((scene.spot(0).words["L"], "language"))
     if not ends or _DENYING.search(phrase) or rng.random() < 0.55:
         return phrase
-    learning = (
-        phrase.startswith(("learn", "picked", "stud", "practi", "spoke")) and rng.random() < 0.5
-    )
+    learning = phrase.startswith(_LEARNING) and rng.random() < 0.5
     return f"{phrase} {scene.pick('learning tail' if learning else 'tail')}"
 
 
 def _one_sentence(rng: random.Random, _: RealProse) -> str:
     """Place first, language in the same sentence."""
     scene = Scene(rng)
-    intro, name = _intro(scene), scene.fill("{N}")
+    intro, name = _intro_of_person(scene), scene.fill("{N}")
     blank = _person_blank(scene)
     deed = scene.pick("verb phrase")
     deeds = f"{deed}, {scene.pick('verb phrase')}"
     aside = _aside(scene)
     scenery = scene.pick("scene")
-    of_all = scene.pick("intro").rstrip(",")
+    of_all = _intro(scene)
     placed = f"{of_all}, {scenery}" if "," in of_all else f"{of_all} {scenery}"
     subject = scene.fill("{s}")
     shape = rng.choice(
@@ -260,16 +262,16 @@ def _other_things(rng: random.Random, prose: RealProse) -> str:
     """Prose that says nothing of countries, in words like those of the others."""
     scene = Scene(rng)
     sentences = [scene.pick("prose on other things") for _ in range(rng.randint(1, 3))]
-    return _stop(*sentences, *_maybe_matter(scene, prose))
+    return _stop(*sentences, *_maybe_matter(scene, prose, 0.5))
 
 
-def _maybe_matter(scene: Scene, prose: RealProse) -> list[str]:
-    return _matter(scene, prose) if scene.rng.random() < 0.5 else []
+def _maybe_matter(scene: Scene, prose: RealProse, share: float) -> list[str]:
+    return _matter(scene, prose) if scene.rng.random() < share else []
 
 
 def _no_language(rng: random.Random, prose: RealProse) -> str:
     scene = Scene(rng)
-    return _stop(scene.pick("fact without language"), *_maybe_matter(scene, prose))
+    return _stop(scene.pick("fact without language"), *_maybe_matter(scene, prose, 0.5))
 
 
 def _real_span(rng: random.Random, prose: RealProse) -> str:
@@ -282,26 +284,21 @@ def _real_cause_and_blank(rng: random.Random, prose: RealProse) -> str:
     scene = Scene(rng)
     cause = _of_other_countries(scene, rng.choice(prose.causes))
     blank = _of_other_countries(scene, rng.choice(prose.blanks))
-    return _stop(cause, *_maybe_some(scene, prose), blank)
+    return _stop(cause, *_maybe_matter(scene, prose, 0.3), blank)
 
 
 def _real_cause(rng: random.Random, prose: RealProse) -> str:
     scene = Scene(rng)
     cause = _of_other_countries(scene, rng.choice(prose.causes))
     blank = _opening(scene) + _blank(scene)
-    return _stop(cause, *_maybe_some(scene, prose), blank, _second_blank(scene))
+    return _stop(cause, *_maybe_matter(scene, prose, 0.3), blank, _second_blank(scene))
 
 
 def _real_blank(rng: random.Random, prose: RealProse) -> str:
     scene = Scene(rng)
     cause = scene.pick(rng.choice(("cause", "cause ends", "present cause")))
     blank = _of_other_countries(scene, rng.choice(prose.blanks))
-    return _stop(cause, *_maybe_some(scene, prose), blank)
-
-
-def _maybe_some(scene: Scene, prose: RealProse) -> list[str]:
-    """Now and then something between cause and language."""
-    return _matter(scene, prose) if scene.rng.random() < 0.3 else []
+    return _stop(cause, *_maybe_matter(scene, prose, 0.3), blank)
 
 
 def _of_other_countries(scene: Scene, text: str) -> str:
