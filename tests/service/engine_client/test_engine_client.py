@@ -380,6 +380,7 @@ def test_a_draining_engine_finishes_what_it_has_and_takes_nothing_new(address):
         stream = client.submit([Job(job_id="a", max_tokens=100, ignore_eos=True)])
         other = client.submit([Job(job_id="other", **LONG)])
         events = read_until_tokens(stream)
+        assert read_until_tokens(other), "it has been taken"
         engine.terminate()
         with pytest.raises(ShuttingDownError):
             while True:

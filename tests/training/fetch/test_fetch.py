@@ -333,7 +333,9 @@ def test_a_damaged_manifest_is_told(folder, fetch):
 
 
 def start_fetch(server, folder):
-    command = [sys.executable, "-m", "training", "fetch", "--to", str(folder), "--pause", "0"]
+    # Whoever runs the tests in the background has Ctrl-C ignored, and so would this process.
+    python = ["env", "--default-signal=INT", sys.executable]
+    command = [*python, "-m", "training", "fetch", "--to", str(folder), "--pause", "0"]
     return subprocess.Popen(
         [*command, f"{server.url}/tale.txt"],
         stdout=subprocess.PIPE,
