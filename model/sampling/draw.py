@@ -84,16 +84,20 @@ def draw_typical(scores: FloatArray, draw: float, params: SamplingParams) -> int
     return _draw_ranked(token_ids, weights[token_ids], draw, params)
 
 
-def draw_likely_nucleus(weights: FloatArray, draw: float, params: SamplingParams) -> int:
+def draw_ranked_nucleus(weights: FloatArray, draw: float, params: SamplingParams) -> int:
     """A token drawn from what ``top_p``, then ``min_p`` leave.
 
     Args:
-        weights: [padded vocab] float32, 0 where padded.
+        weights: [padded vocab] float32, 0 where padded, the largest 1.
         draw: uniform in [0, 1).
-        params: with ``min_p`` above 0, so that few tokens are looked at.
+        params: with ``top_p`` below 1.
     """
-    mass = params.top_p * float(weights.sum())
-    token_ids = (weights >= np.float32(max(params.min_p, _SMALLEST))).nonzero()[0]
+    total = float(weights.sum())
+    mass = params.top_p * total
+    # All tokens below such a weight together weigh less than what is cut off.
+    never_kept = (total - mass) / len(weights) * (1.0 - 1e-3)
+    floor = np.float32(max(params.min_p, never_kept, _SMALLEST))
+    token_ids = (weights >= floor).nonzero()[0]
     token_ids = ranked(token_ids, weights[token_ids])
     return _draw_ranked(token_ids, weights[token_ids], draw, params, mass)
 

@@ -28,7 +28,7 @@ class SamplingParams:
     """The choices that turn logits into a token; the defaults draw from the model's distribution.
 
     They apply in this order: ``logit_bias``, the penalties, bans, ``temperature``, ``top_k``,
-    ``typical_p``, ``top_p``, ``min_p``; what is left is renormalised and one uniform number picks
+    ``typical_p``, ``top_p``, ``min_p``; what is left is renormalised and a uniform number picks
     the token (``model.sampling.sampler``).
 
     Attributes:

@@ -47,6 +47,11 @@ def uniforms(keys: UInt64Array, positions: UInt64Array) -> NDArray[np.float64]:
     return (mixed >> _SHIFT_11).astype(np.float64) * 2.0**-53
 
 
+def next_uniform(draw: float) -> float:
+    """A further number for a token whose first, ``draw``, is used up; a function of it alone."""
+    return (_mix(int(draw * 2.0**53) ^ _SECOND_KEY) >> 11) * 2.0**-53
+
+
 class UniformSteps:
     """Numbers for rows that mostly go on by one position each: worked out several steps ahead.
 

@@ -15,8 +15,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from model.sampling.draw import draw_likely, draw_likely_nucleus, draw_top_k, draw_typical
-from model.sampling.falling import draw_from_all
+from model.sampling.draw import draw_likely, draw_ranked_nucleus, draw_top_k, draw_typical
+from model.sampling.falling import ends_of_groups, fall_from_all
 from model.sampling.logit_edits import RowEdits, TokenCounts
 from model.sampling.nucleus import draw_nuclei
 from model.sampling.params import SamplingParams
@@ -32,6 +32,9 @@ NO_TOKEN = -1
 #: So many rows at a time: what is worked on stays near the processor.
 _ROWS_AT_A_TIME = 32
 
+#: Of a nucleus with less than this share of the whole, most draws would be rejected.
+_SMALL_NUCLEUS = 0.5
+
 _NOTHING: Mapping[int, Sequence[int]] = {}
 _NO_COUNTS: Mapping[int, TokenCounts] = {}
 
@@ -43,13 +46,13 @@ class _Way(Enum):
     TOP_K = auto()
     TYPICAL = auto()
     LIKELY = auto()
-    LIKELY_NUCLEUS = auto()
+    RANKED_NUCLEUS = auto()
     NUCLEUS = auto()
     ALL = auto()
 
 
 #: Those that need the weight of every token, be it for the sum of them all.
-_WEIGHTED_WAYS = (_Way.LIKELY_NUCLEUS, _Way.NUCLEUS, _Way.ALL)
+_WEIGHTED_WAYS = (_Way.RANKED_NUCLEUS, _Way.NUCLEUS, _Way.ALL)
 
 
 def _way_of(params: SamplingParams) -> _Way:
@@ -59,9 +62,10 @@ def _way_of(params: SamplingParams) -> _Way:
         return _Way.TOP_K
     if params.typical_p < 1.0:
         return _Way.TYPICAL
-    if params.min_p > 0.0:
-        return _Way.LIKELY_NUCLEUS if params.top_p < 1.0 else _Way.LIKELY
-    return _Way.NUCLEUS if params.top_p < 1.0 else _Way.ALL
+    if params.top_p == 1.0:
+        return _Way.LIKELY if params.min_p > 0.0 else _Way.ALL
+    small = params.min_p > 0.0 or params.top_p < _SMALL_NUCLEUS
+    return _Way.RANKED_NUCLEUS if small else _Way.NUCLEUS
 
 
 class SamplingPlan:
@@ -79,7 +83,6 @@ class SamplingPlan:
         temperatures = np.array([p.temperature or 1.0 for p in params])
         # The inverse of a temperature next to 0 must stay finite: 0 * inf is no number.
         self._inverse = np.minimum(1.0 / np.maximum(temperatures, 1e-30), 1e30).astype(np.float32)
-        self._top_p = np.array([p.top_p for p in params])
         self._edits = {
             row: RowEdits(p, never)
             for row, p in enumerate(params)
@@ -94,7 +97,6 @@ class SamplingPlan:
         self._drawn = tuple(rows.items())
         self._edited = _Memory()
         self._weights = _Memory()
-        self._certain = _Memory()
 
     def sample(
         self,
@@ -205,14 +207,11 @@ class SamplingPlan:
         np.exp(weights, out=weights)
         draws = [draws[row] for row in rows]
         if way is _Way.ALL:
-            return draw_from_all(weights, draws)
+            return fall_from_all(weights, draws, ends_of_groups(weights))
+        params = [self._params[row] for row in rows]
         if way is _Way.NUCLEUS:
-            certain = self._certain.rows(len(rows), values.shape[1])
-            return draw_nuclei(weights, _part(self._top_p, rows), draws, certain)
-        return [
-            draw_likely_nucleus(weights[place], draws[place], self._params[row])
-            for place, row in enumerate(rows)
-        ]
+            return draw_nuclei(weights, draws, params)
+        return [draw_ranked_nucleus(*row) for row in zip(weights, draws, params, strict=True)]
 
 
 def _part(values: NDArray[_Number], rows: list[int]) -> NDArray[_Number]:
