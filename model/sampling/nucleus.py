@@ -41,9 +41,7 @@ def draw_nuclei(
     return token_ids
 
 
-def _draw_again(
-    weights: FloatArray, draw: float, ends: DoubleArray, params: SamplingParams
-) -> int:
+def _draw_again(weights: FloatArray, draw: float, ends: DoubleArray, params: SamplingParams) -> int:
     """A token of one row whose first, drawn with ``draw``, was rejected."""
     for _ in range(_MAX_REJECTED - 1):
         draw = next_uniform(draw)
