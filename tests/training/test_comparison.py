@@ -103,11 +103,11 @@ def score(bits: float) -> Score:
     )
 
 
-def record(name: str, bits: float, digest: str) -> RunRecord:
+def record(name: str, bits: float, digest: str, test: str | None = None) -> RunRecord:
     return RunRecord(
         name=name,
         status="finished",
-        settings={"seed": 1, "layers": 2 if name == "<b>" else 1},
+        settings={"seed": 1, "layers": 2 if name == "<b>" else 1, "test": test},
         scores=Scores(float32=score(bits), ngram={1: score(3.0)}),
         samples=(Sample("", 0.7, f"text of {name}"),),
         gradient_reach=GradientReach(hidden=(2.0, 1.0), cell=(), num_positions=4),
@@ -124,6 +124,15 @@ def test_the_best_score_is_marked_and_settings_that_differ_come_first():
     assert "different held-out texts" not in page.text
     assert "text of <b>" in page.text
     assert "1 50 % 50 %" in page.text
+
+
+def test_runs_of_different_corpora_are_ranked_where_the_test_text_is_the_same():
+    runs = [record("a", 1.5, "d", "books/held"), record("b", 1.25, "e", "held")]
+    page = read_page(render_comparison(runs))
+    assert "different held-out texts" not in page.text
+    assert "network, float32 1.5000 1.2500 ★" in page.text
+    runs = [record("a", 1.5, "d", "held"), record("b", 1.25, "d", "other")]
+    assert "different held-out texts" in read_page(render_comparison(runs)).text
 
 
 def test_scores_on_different_texts_are_not_ranked():

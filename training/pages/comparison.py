@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 
 from training.pages.charts import Chart, Line
 from training.pages.page import render_page
@@ -71,9 +72,14 @@ def _with_best(figures: Sequence[float | None], *, mark: bool) -> list[tuple[str
 
 
 def _scored_text(run: RunRecord) -> tuple[object, int]:
-    """What tells whether two runs were scored on the same text."""
+    """What tells whether two runs were scored on the same text: its name and size.
+
+    A held-out text of its own may be the same where the training texts are not.
+    """
     assert run.scores is not None
-    return run.provenance.get("corpus digest"), run.scores.float32.num_bytes
+    test = run.settings.get("test")
+    source = run.provenance.get("corpus digest") if test is None else PurePath(test).name
+    return source, run.scores.float32.num_bytes
 
 
 def _curves(runs: Sequence[RunRecord]) -> list[Chart]:
