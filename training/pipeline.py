@@ -19,7 +19,6 @@ from model.bundle.manifest import Provenance, Scores
 from model.config import ModelConfig
 from model.errors import ConfigurationError, TrainingError
 from model.network.export import export_network
-from model.network.weights_file import read_weights
 from model.runtime.litert_runtime import LiteRTRuntime
 from model.state import FloatArray
 from model.tokenizers.tokenizer import Tokenizer
@@ -29,6 +28,7 @@ from training.data_parallel import ALONE, ManyWorkers, Workers
 from training.evaluate import held_out_text, network_nats, quality_loss, runtime_nats
 from training.export import export_run
 from training.gradient_reach import measure_gradient_reach
+from training.initial_weights import mean_weights
 from training.interruption import stop_on_signals
 from training.log_records import read_log
 from training.ngram import NgramModel
@@ -236,8 +236,8 @@ class Pipeline:
             name=self._run.name,
             status="finished",
             settings=provenance.settings,
-            # Where the bundle that was fine-tuned lay on this machine tells nobody anything.
-            plan={**plan.to_dict(), "initial_weights": None},
+            # Where the bundles that were fine-tuned lay on this machine tells nobody anything.
+            plan={**plan.to_dict(), "initial_weights": None, "averaged_with": ()},
             scores=scores,
             log=read_log(self._run.log),
             train_tokens=self._prepared.splits["train"].num_tokens,
@@ -353,7 +353,7 @@ class Pipeline:
     def _initial_weights(self, plan: Plan) -> dict[str, FloatArray] | None:
         if plan.initial_weights is None:
             return None
-        return read_weights(load_bundle(Path(plan.initial_weights)).weights_path)
+        return mean_weights([Path(path) for path in (plan.initial_weights, *plan.averaged_with)])
 
     def _evaluated_from(self) -> object:
         if not (self._run.evaluation.exists() and self._run.network.exists()):

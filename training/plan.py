@@ -33,6 +33,7 @@ class Plan:
         steps: the budget in updates.
         tokens_per_second: estimated when the plan was made, for the record.
         initial_weights: directory of the bundle that is fine-tuned; None: weights are drawn.
+        averaged_with: directories of further bundles, whose weights are averaged with its.
     """
 
     config: ModelConfig
@@ -52,6 +53,7 @@ class Plan:
     steps: int | None
     tokens_per_second: float | None = None
     initial_weights: str | None = None
+    averaged_with: tuple[str, ...] = ()
 
     def summary(self) -> str:
         """The plan in one line for a person."""
@@ -79,6 +81,8 @@ class Plan:
             ConfigurationError: keys are missing or unknown.
         """
         try:
-            return cls(**{**values, "config": ModelConfig.from_dict(values["config"])})
+            config = ModelConfig.from_dict(values["config"])
+            averaged_with = tuple(values.get("averaged_with", ()))
+            return cls(**{**values, "config": config, "averaged_with": averaged_with})
         except (KeyError, TypeError) as error:
             raise ConfigurationError(f"the plan of this run cannot be read: {error}") from error

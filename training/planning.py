@@ -113,6 +113,7 @@ def make_plan(
         steps=settings.steps,
         tokens_per_second=speed,
         initial_weights=None if base_directory is None else str(base_directory),
+        averaged_with=tuple(str(path) for path in settings.average_with),
     )
     logger.info("%s", plan)
     return plan

@@ -33,7 +33,8 @@ def shareable_settings(settings: Settings) -> dict[str, Any]:
     """
     values = settings.model_dump(mode="json")
     paths = {key: getattr(settings, key) for key in values}
-    return values | {key: path.name for key, path in paths.items() if isinstance(path, Path)}
+    names = {key: path.name for key, path in paths.items() if isinstance(path, Path)}
+    return {**values, **names, "average_with": [path.name for path in settings.average_with]}
 
 
 def corpus_facts(prepared: PreparedCorpus) -> dict[str, object]:

@@ -93,7 +93,9 @@ class RunRecord:
         shown = {}
         for key, value in self.settings.items():
             chosen = plan.get(_PLAN_NAMES.get(key, key))
-            if value is not None:
+            if isinstance(value, list | tuple):
+                shown[key] = ", ".join(map(str, value)) or "none"
+            elif value is not None:
                 shown[key] = str(value)
             elif chosen is not None:
                 shown[key] = f"{_short(chosen)} (chosen)"

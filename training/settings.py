@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.config import JsonDict
 
 from model.config import Cell
@@ -25,6 +25,11 @@ ENVIRONMENT_PREFIX = "FORETOKEN_"
 
 _PREPARE: JsonDict = {"stage": "prepare"}
 _TRAIN: JsonDict = {"stage": "train"}
+
+
+def _paths(value: object) -> object:
+    """Text with commas as a tuple; what was saved, or is no text, as it is."""
+    return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
 
 
 class Settings(BaseModel):
@@ -83,6 +88,12 @@ class Settings(BaseModel):
         None,
         description="bundle to fine-tune: its tokenizer, sizes and weights are kept",
         json_schema_extra=_PREPARE,
+    )
+    average_with: Annotated[tuple[Path, ...], BeforeValidator(_paths)] = Field(
+        (),
+        description="further bundles, separated by commas: the mean of their weights and those of "
+        "--from is fine-tuned",
+        json_schema_extra=_TRAIN,
     )
     minutes: float = Field(
         10.0,
@@ -233,6 +244,12 @@ class Settings(BaseModel):
     def _leaves_text_to_train_on(self) -> Self:
         if self.validation_share + self.test_share > 0.5:
             raise ValueError("the shares held out together are more than half of the corpus")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_bundle_to_average_with(self) -> Self:
+        if self.average_with and self.from_bundle is None:
+            raise ValueError("--average-with needs --from, the first of the bundles to average")
         return self
 
 

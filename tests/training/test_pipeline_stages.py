@@ -13,6 +13,7 @@ from model.network.weights_file import read_weights
 from training.evaluate import quality_loss
 from training.pipeline import Pipeline
 from training.run_directory import RunDirectory, read_json, write_json
+from training.settings import Settings
 
 
 def copy_of(finished, tmp_path, **settings):
@@ -102,6 +103,51 @@ def test_a_corpus_that_changed_after_training_began_is_noticed(finished, tmp_pat
         ConfigurationError, match=r"has changed since its training began.*--restart"
     ):
         pipeline.train()
+
+
+def test_fine_tuning_can_start_from_the_mean_of_bundles(finished, tmp_path):
+    text = tmp_path / "mine.txt"
+    text.write_text("My own words, about the green hill. " * 400 + "\n\n".join("abcdefghij" * 30))
+    given = {
+        "corpus": text,
+        "from_bundle": finished.bundles / "tales",
+        "hidden_size": None,
+        "vocab_size": None,
+        "bundles": tmp_path / "bundles",
+    }
+    from training.train import trained_weights
+
+    other_run = RunDirectory(tmp_path / "runs" / "other")
+    other = Pipeline(other_run, tiny_settings(**given, steps=30), lambda line: None)
+    for stage in (other.prepare, other.train, other.evaluate, other.export, other.publish):
+        stage()
+    both = [finished.bundles / "tales", tmp_path / "bundles" / "other"]
+    settings = tiny_settings(**given, average_with=str(both[1]), steps=1, learning_rate=1e-7)
+    run = RunDirectory(tmp_path / "runs" / "mean")
+    pipeline = Pipeline(run, settings, lambda line: None)
+    pipeline.prepare()
+    pipeline.train()
+    one, two = (read_weights(load_bundle(path).weights_path) for path in both)
+    weights, _ = trained_weights(run)
+    assert max(abs(one[name] - two[name]).max() for name in one) > 1e-3
+    for name, value in weights.items():
+        assert abs(value - (one[name] + two[name]) / 2).max() < 1e-5, name
+
+
+def test_bundles_that_are_not_alike_are_not_averaged(finished, tmp_path):
+    from training.initial_weights import mean_weights
+
+    other = RunDirectory(tmp_path / "runs" / "wide")
+    settings = tiny_settings(hidden_size=24, steps=1, corpus=None, bundles=tmp_path / "bundles")
+    shutil.copytree(finished.run.prepared, other.prepared)
+    pipeline = Pipeline(other, settings, lambda line: None)
+    for stage in (pipeline.train, pipeline.evaluate, pipeline.export, pipeline.publish):
+        stage()
+    paths = [finished.bundles / "tales", tmp_path / "bundles" / "wide"]
+    with pytest.raises(ConfigurationError, match=r"wide/1 cannot be averaged .* other sizes"):
+        mean_weights(paths)
+    with pytest.raises(ValueError, match="--average-with needs --from"):
+        Settings.model_validate({"average_with": "a,b"})
 
 
 def test_fine_tuning_keeps_tokenizer_and_sizes_and_starts_from_the_weights(finished, tmp_path):
