@@ -118,6 +118,7 @@ def _tables() -> dict[str, Callable[[Sequence[Model]], str]]:
 
 
 def _summary(models: Sequence[Model]) -> str:
+    models = [m for m in models if any(key in m.figures for _, key in _SUMMARY)]
     rows = [(label, [model.figures.get(key) for model in models]) for label, key in _SUMMARY]
     return _by_model("", rows, models)
 

@@ -14,9 +14,12 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Generic, TypeVar
 
-_MAX_WORKING = 4
+_MAX_WORKING = 2
 #: Who has not waited or ended by then waits for something that is not known here.
 _LONG_SECONDS = 0.5
+#: Who has waited for less is not looked after: after an overload thousands may have hung up, whose
+#: refusals would keep those waiting who have come since.
+_PATIENT_SECONDS = 0.25
 
 RequestT = TypeVar("RequestT")
 
@@ -26,17 +29,23 @@ class Crew(Generic[RequestT]):
 
     Args:
         start: has a thread work on a request.
+        drop_if_gone: tells of a request that has waited whether nobody waits for its answer any
+            more, and if so lets go of it.
     """
 
-    def __init__(self, start: Callable[[RequestT], None]) -> None:
+    def __init__(
+        self, start: Callable[[RequestT], None], drop_if_gone: Callable[[RequestT], bool]
+    ) -> None:
         self._start = start
-        self._waiting: deque[RequestT] = deque()
+        self._drop_if_gone = drop_if_gone
+        # Each with the time since when it has waited.
+        self._waiting: deque[tuple[RequestT, float]] = deque()
         # When each was started, the one that has worked longest first.
         self._working: dict[RequestT, float] = {}
 
     def add(self, request: RequestT) -> None:
         """Has ``request`` worked on as soon as it is its turn."""
-        self._waiting.append(request)
+        self._waiting.append((request, time.monotonic()))
         self.go_on()
 
     def leave(self, request: RequestT) -> None:
@@ -50,7 +59,9 @@ class Crew(Generic[RequestT]):
         while self._working and next(iter(self._working.values())) < now - _LONG_SECONDS:
             del self._working[next(iter(self._working))]
         while self._waiting and len(self._working) < _MAX_WORKING:
-            request = self._waiting.popleft()
+            request, since = self._waiting.popleft()
+            if since < now - _PATIENT_SECONDS and self._drop_if_gone(request):
+                continue
             self._working[request] = now
             self._start(request)
 

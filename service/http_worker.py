@@ -24,6 +24,7 @@ from service import crew
 from service.errors import ApiError
 from service.express import is_express, is_whole, received
 from service.lingering_close import LingeringClose
+from service.peer import has_hung_up
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
         """Accepts connections and hands them to threads, until told to stop."""
         self._lingering = LingeringClose(self.poller, self._forget_connection)
         self._express_pool = ThreadPoolExecutor(_NUM_EXPRESS_THREADS, "express")
-        self._crew = crew.Crew(partial(self._start, self.tpool))
+        self._crew = crew.Crew(partial(self._start, self.tpool), self._drop_if_gone)
         super().run()
 
     def accept(self, listener: socket.socket) -> None:
@@ -69,6 +70,14 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
     def _start(self, pool: ThreadPoolExecutor, conn: Any) -> None:  # noqa: ANN401  untyped library
         served = pool.submit(self.handle, conn)
         served.add_done_callback(partial(self.method_queue.defer, self.finish_request, conn))
+
+    def _drop_if_gone(self, conn: Any) -> bool:  # noqa: ANN401  untyped library
+        """Closes a connection whose client has hung up without reading its answer."""
+        gone = has_hung_up(conn.sock)
+        if gone:
+            self._forget_connection()
+            conn.close()
+        return gone
 
     def handle(self, conn: Any) -> Any:  # noqa: ANN401  untyped library
         """Serves a request, in a thread of a pool."""

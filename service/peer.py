@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,16 @@ from model.errors import ForetokenError
 
 class ClientGoneError(ForetokenError):
     """The client closed its connection; nobody reads the answer."""
+
+
+def has_hung_up(connection: socket.socket) -> bool:
+    """Whether the other end has closed it, whatever it has sent before. Never waits."""
+    poll = select.poll()
+    try:
+        poll.register(connection, select.POLLRDHUP)
+    except (OSError, ValueError):
+        return True
+    return bool(poll.poll(0))
 
 
 class Peer:

@@ -8,6 +8,10 @@ from service import crew
 from service.crew import Crew
 
 
+def never_gone(request):
+    return False
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = 1000.0
@@ -25,7 +29,7 @@ def clock(monkeypatch):
 
 def test_all_have_their_turn_in_order_and_few_at_a_time(clock):
     started = []
-    few = Crew(started.append)
+    few = Crew(started.append, never_gone)
     for number in range(50):
         few.add(number)
     at_once = len(started)
@@ -37,9 +41,29 @@ def test_all_have_their_turn_in_order_and_few_at_a_time(clock):
     assert started == list(range(50))
 
 
+def test_who_hangs_up_while_waiting_has_no_turn(clock):
+    started, gone, asked = [], set(), []
+
+    def drop_if_gone(number):
+        asked.append(number)
+        return number in gone
+
+    few = Crew(started.append, drop_if_gone)
+    for number in range(50):
+        few.add(number)
+    at_once = len(started)
+    few.leave(0)
+    assert asked == []  # nobody has waited for long
+    clock.now += 0.4
+    gone.update(range(at_once + 1, 40))
+    few.leave(1)
+    assert started == [*range(at_once + 1), 40]
+    assert asked == [*range(at_once + 1, 41)]
+
+
 def test_who_takes_long_does_not_count(clock):
     started = []
-    few = Crew(started.append)
+    few = Crew(started.append, never_gone)
     for number in range(50):
         few.add(number)
     at_once = len(started)
