@@ -91,7 +91,9 @@ def read_models(folder: Path = RESULTS) -> list[Model]:
         titles[name] = _title(name, record["model"]["config"])
         for result in record["results"]:
             key = (result["benchmark"], result["case"], result["metric"])
-            figures.setdefault(name, {})[key] = result
+            of_model = figures.setdefault(name, {})
+            of_model.pop(key, None)  # what is measured by itself is shown in its own order
+            of_model[key] = result
     names = sorted(figures, key=lambda name: (name.startswith("random"), -len(figures[name])))
     return [Model(name, titles[name], figures[name]) for name in names]
 

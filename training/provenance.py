@@ -31,10 +31,13 @@ def shareable_settings(settings: Settings) -> dict[str, Any]:
 
     Where things lay on one machine tells nobody anything.
     """
-    values = settings.model_dump(mode="json")
-    paths = {key: getattr(settings, key) for key in values}
-    names = {key: path.name for key, path in paths.items() if isinstance(path, Path)}
-    return {**values, **names, "average_with": [path.name for path in settings.average_with]}
+    return {key: _without_folders(value) for key, value in settings}
+
+
+def _without_folders(value: object) -> object:
+    if isinstance(value, Path):
+        return value.name
+    return [_without_folders(each) for each in value] if isinstance(value, tuple) else value
 
 
 def corpus_facts(prepared: PreparedCorpus) -> dict[str, object]:

@@ -19,7 +19,7 @@ from model.state import FloatArray
 DoubleArray = NDArray[np.float64]
 
 #: For no more rows than this, one at a time is faster than all at once.
-FEW_ROWS = 3
+_FEW_ROWS = 3
 
 #: Just below 1: keeps what was rounded up within its group.
 _BELOW_ONE = 1.0 - 2.0**-53
@@ -33,7 +33,7 @@ def fall_from_all(weights: FloatArray, draws: Sequence[float], ends: DoubleArray
         draws: one per row, uniform in [0, 1).
         ends: [rows, NUM_GROUPS], from ``ends_of_groups``.
     """
-    if len(weights) <= FEW_ROWS:
+    if len(weights) <= _FEW_ROWS:
         return [fall(*row) for row in zip(weights, draws, ends, strict=True)]
     totals = ends[:, -1]
     targets = np.minimum(np.array(draws) * totals, totals * _BELOW_ONE)

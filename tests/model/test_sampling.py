@@ -58,6 +58,27 @@ def plain_distribution(logits, params, prompt=(), generated=(), banned=()):
     return result
 
 
+def assert_within_chance(drawn, expected):
+    """``drawn`` [vocab] counts are binomial: seven standard deviations never happen by chance."""
+    count = drawn.sum()
+    slack = 7 * np.sqrt(count * expected * (1 - expected)) + 4
+    assert (np.abs(drawn - count * expected) <= slack).all()
+
+
+def chi_squared_pvalue(drawn, theory):
+    """Of ``drawn`` [vocab] counts where ``theory`` are expected; rare tokens count as one.
+
+    1 where that leaves a single kind.
+    """
+    often = theory >= 5
+    observed = np.append(drawn[often], drawn[~often].sum())
+    theory = np.append(theory[often], theory[~often].sum())
+    observed, theory = observed[theory > 0], theory[theory > 0]
+    if len(theory) == 1:
+        return 1.0
+    return stats.chisquare(observed, theory * observed.sum() / theory.sum()).pvalue
+
+
 def draw_many(logits, params, count, **edits):
     """``count`` tokens from one row: what candidates 0, 1, ... draw first."""
     rows = [replace(params, candidate=candidate) for candidate in range(count)]
@@ -120,9 +141,7 @@ def test_tokens_are_drawn_from_the_plain_distribution(logits, filters):
     count = 200
     drawn = np.bincount(draw_many(logits, params, count), minlength=len(logits))
     assert not drawn[expected == 0].any()
-    # Each count is binomial: seven standard deviations and a little never happen by chance.
-    slack = 7 * np.sqrt(count * expected * (1 - expected)) + 4
-    assert (np.abs(drawn - count * expected) <= slack).all()
+    assert_within_chance(drawn, expected)
 
 
 @pytest.mark.parametrize(
@@ -152,11 +171,7 @@ def test_frequencies_by_chi_squared(filters):
     expected = plain_distribution(logits, params, *history)
     count = 4000
     drawn = np.bincount(draw_many(logits, params, count, counts=counts), minlength=200)
-    often = expected * count >= 5
-    observed = np.append(drawn[often], drawn[~often].sum())
-    theory = np.append(expected[often] * count, expected[~often].sum() * count)
-    observed, theory = observed[theory > 0], theory[theory > 0]
-    assert stats.chisquare(observed, theory * observed.sum() / theory.sum()).pvalue > 1e-4
+    assert chi_squared_pvalue(drawn, expected * count) > 1e-4
     assert not drawn[expected == 0].any()
 
 
@@ -177,15 +192,8 @@ def test_top_p_gives_each_token_of_the_nucleus_its_share_of_the_draws(num_rows, 
     counts = np.bincount(drawn, minlength=1024)
     # The least rounding moves the cut by one token.
     assert np.count_nonzero(counts[expected == 0]) <= (0 < top_p < 1)
-    slack = 7 * np.sqrt(count * expected * (1 - expected)) + 4
-    assert (np.abs(counts - count * expected) <= slack).all()
-    often = expected * count >= 5
-    observed = np.append(counts[often], counts[~often].sum())
-    theory = np.append(expected[often], expected[~often].sum()) * count
-    observed, theory = observed[theory > 0], theory[theory > 0]
-    if len(theory) > 1:
-        share = observed.sum() / theory.sum()
-        assert stats.chisquare(observed, theory * share).pvalue > 1e-5
+    assert_within_chance(counts, expected)
+    assert chi_squared_pvalue(counts, expected * count) > 1e-5
 
 
 def test_two_sequences_of_one_seed_are_independent():

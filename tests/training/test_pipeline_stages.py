@@ -105,24 +105,27 @@ def test_a_corpus_that_changed_after_training_began_is_noticed(finished, tmp_pat
         pipeline.train()
 
 
-def test_fine_tuning_can_start_from_the_mean_of_bundles(finished, tmp_path):
+@pytest.fixture
+def fine_tuning(finished, tmp_path):
+    """Settings of a run on other words that goes on from the finished one."""
     text = tmp_path / "mine.txt"
     text.write_text("My own words, about the green hill. " * 400 + "\n\n".join("abcdefghij" * 30))
-    given = {
+    return {
         "corpus": text,
         "from_bundle": finished.bundles / "tales",
         "hidden_size": None,
         "vocab_size": None,
         "bundles": tmp_path / "bundles",
     }
+
+
+def test_fine_tuning_can_start_from_the_mean_of_bundles(finished, fine_tuning, tmp_path):
     from training.train import trained_weights
 
     other_run = RunDirectory(tmp_path / "runs" / "other")
-    other = Pipeline(other_run, tiny_settings(**given, steps=30), lambda line: None)
-    for stage in (other.prepare, other.train, other.evaluate, other.export, other.publish):
-        stage()
+    Pipeline(other_run, tiny_settings(**fine_tuning, steps=30), lambda line: None).run_all()
     both = [finished.bundles / "tales", tmp_path / "bundles" / "other"]
-    settings = tiny_settings(**given, average_with=str(both[1]), steps=1, learning_rate=1e-7)
+    settings = tiny_settings(**fine_tuning, average_with=str(both[1]), steps=1, learning_rate=1e-7)
     run = RunDirectory(tmp_path / "runs" / "mean")
     pipeline = Pipeline(run, settings, lambda line: None)
     pipeline.prepare()
@@ -150,19 +153,11 @@ def test_bundles_that_are_not_alike_are_not_averaged(finished, tmp_path):
         Settings.model_validate({"average_with": "a,b"})
 
 
-def test_fine_tuning_keeps_tokenizer_and_sizes_and_starts_from_the_weights(finished, tmp_path):
-    text = tmp_path / "mine.txt"
-    text.write_text("My own words, about the green hill. " * 400 + "\n\n".join("abcdefghij" * 30))
+def test_fine_tuning_keeps_tokenizer_and_sizes_and_starts_from_the_weights(
+    finished, fine_tuning, tmp_path
+):
     run = RunDirectory(tmp_path / "runs" / "mine")
-    settings = tiny_settings(
-        corpus=text,
-        from_bundle=finished.bundles / "tales",
-        steps=1,
-        hidden_size=None,
-        vocab_size=None,
-        learning_rate=1e-7,
-        bundles=tmp_path / "bundles",
-    )
+    settings = tiny_settings(**fine_tuning, steps=1, learning_rate=1e-7)
     pipeline = Pipeline(run, settings, lambda line: None)
     pipeline.prepare()
     pipeline.train()
