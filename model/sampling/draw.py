@@ -13,7 +13,7 @@ import numpy as np
 
 from model.sampling.falling import DoubleArray, below
 from model.sampling.params import SamplingParams
-from model.sampling.ranking import IdArray, kth_largest_bound, ranked
+from model.sampling.ranking import IdArray, ranked
 from model.state import FloatArray
 
 #: A bold threshold to pick candidates by: tokens of at least this share of the probability to be
@@ -43,33 +43,6 @@ def draw_likely(scores: FloatArray, draw: float, params: SamplingParams) -> int:
     return int(token_ids[int(cumulative.searchsorted(target, "right"))])
 
 
-def draw_top_k(
-    logits: FloatArray,
-    maxima: FloatArray,
-    inverse_temperature: np.float32,
-    draw: float,
-    params: SamplingParams,
-) -> int:
-    """A token drawn from what ``top_k`` and all other filters leave.
-
-    Args:
-        logits: [padded vocab] float32, -inf where padded or forbidden.
-        maxima: [NUM_GROUPS] float32, the maxima of their interleaved groups, ascending.
-        inverse_temperature: what differences of logits are multiplied by.
-        draw: uniform in [0, 1).
-        params: with ``top_k`` above 0.
-    """
-    bound = kth_largest_bound(logits, maxima, params.top_k)
-    token_ids = (logits >= bound).nonzero()[0]
-    token_ids = ranked(token_ids, logits[token_ids])[: params.top_k]
-    kept = (logits[token_ids] - maxima[-1]) * inverse_temperature
-    weights = np.exp(kept)
-    if params.typical_p < 1.0:
-        order = np.sort(_typical(kept, weights, params.typical_p))
-        token_ids, weights = token_ids[order], weights[order]
-    return _draw_ranked(token_ids, weights, draw, params)
-
-
 def draw_typical(scores: FloatArray, draw: float, params: SamplingParams) -> int:
     """A token drawn from what ``typical_p``, then ``top_p`` and ``min_p`` leave.
 
@@ -79,16 +52,16 @@ def draw_typical(scores: FloatArray, draw: float, params: SamplingParams) -> int
         params: with ``typical_p`` below 1 and no ``top_k``.
     """
     weights = np.exp(scores)
-    token_ids = _typical(scores, weights, params.typical_p)
+    token_ids = most_typical(scores, weights, params.typical_p)
     token_ids = ranked(token_ids, scores[token_ids])
-    return _draw_ranked(token_ids, weights[token_ids], draw, params)
+    return draw_ranked(token_ids, weights[token_ids], draw, params)
 
 
 def draw_ranked_nucleus(weights: FloatArray, draw: float, params: SamplingParams) -> int:
     """A token drawn from what ``top_p``, then ``min_p`` leave.
 
     Args:
-        weights: [padded vocab] float32, 0 where padded, the largest 1.
+        weights: [padded vocab] float32, 0 where padded; the largest 1 if there is a ``min_p``.
         draw: uniform in [0, 1).
         params: with ``top_p`` below 1.
     """
@@ -99,14 +72,15 @@ def draw_ranked_nucleus(weights: FloatArray, draw: float, params: SamplingParams
     floor = np.float32(max(params.min_p, never_kept, _SMALLEST))
     token_ids = (weights >= floor).nonzero()[0]
     token_ids = ranked(token_ids, weights[token_ids])
-    return _draw_ranked(token_ids, weights[token_ids], draw, params, mass)
+    return draw_ranked(token_ids, weights[token_ids], draw, params, mass)
 
 
-def _typical(scores: FloatArray, weights: FloatArray, typical_p: float) -> IdArray:
+def most_typical(scores: FloatArray, weights: FloatArray, typical_p: float) -> IdArray:
     """Places of the tokens whose surprise is nearest the entropy, until they make up the mass.
 
-    With p = w / sum(w), the surprise -log p of a token is as far from the entropy as its score is
-    from the mean score. Ties go to the lowest place; at least one is kept.
+    Locally typical sampling (Meister et al. 2023). With p = w / sum(w), the surprise -log p of a
+    token is as far from the entropy as its score is from the mean score. Ties go to the lowest
+    place; at least one is kept.
     """
     scores = np.maximum(scores, np.float32(_SMALLEST_SCORE))  # 0 * -inf is no number
     total = float(weights.sum())
@@ -126,7 +100,7 @@ def _typical(scores: FloatArray, weights: FloatArray, typical_p: float) -> IdArr
     return near[: int(cumulative.searchsorted(mass)) + 1]
 
 
-def _draw_ranked(
+def draw_ranked(
     token_ids: IdArray,
     weights: FloatArray,
     draw: float,

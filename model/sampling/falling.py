@@ -35,8 +35,7 @@ def fall_from_all(weights: FloatArray, draws: Sequence[float], ends: DoubleArray
     """
     if len(weights) <= _FEW_ROWS:
         return [fall(*row) for row in zip(weights, draws, ends, strict=True)]
-    totals = ends[:, -1]
-    targets = np.minimum(np.array(draws) * totals, totals * _BELOW_ONE)
+    targets = below_in_rows(np.array(draws), ends[:, -1])
     token_ids: list[int] = _fall_in_rows(weights, ends, targets).tolist()
     return token_ids
 
@@ -77,3 +76,9 @@ def _fall_in_rows(weights: FloatArray, ends: DoubleArray, targets: DoubleArray) 
 def below(draw: float, total: float) -> float:
     """``draw * total``, kept below ``total`` where it would be rounded up to it."""
     return min(draw * total, total * _BELOW_ONE)
+
+
+def below_in_rows(draws: DoubleArray, totals: DoubleArray) -> DoubleArray:
+    """``below`` in every row."""
+    targets: DoubleArray = np.minimum(draws * totals, totals * _BELOW_ONE)
+    return targets

@@ -28,7 +28,7 @@ def draw_nuclei(
     """A token of each row, drawn from what ``top_p`` leaves.
 
     Args:
-        weights: [rows, padded vocab] float32, 0 where padded, the largest 1.
+        weights: [rows, padded vocab] float32, 0 where padded.
         draws: one per row, uniform in [0, 1).
         params: one per row, with ``top_p`` below 1.
     """
@@ -63,8 +63,14 @@ def _is_in_nucleus(weights: FloatArray, token_id: int, total: float, top_p: floa
     if float(weight) > cut_off:
         return True
     some = weights[: len(weights) // 4]
-    if float(np.multiply(some, some < weight).sum()) > cut_off:
-        return True
-    likelier = float(np.multiply(weights, weights > weight).sum())
-    likelier += float(weight) * int(np.count_nonzero(weights[:token_id] == weight))
-    return likelier == 0.0 or likelier < top_p * total
+    clipped = float(np.minimum(some, weight).sum())
+    if clipped > cut_off:
+        num_above = int(np.count_nonzero(some >= weight))
+        if clipped - float(weight) * num_above > cut_off:
+            return True
+    # All that is likelier, as what it has above ``weight`` and ``weight`` for each: adding up the
+    # clipped weights is twice as fast as picking some of them, and no less exact.
+    above = total - float(np.minimum(weights, weight).sum())
+    rank = int(np.count_nonzero(weights > weight))
+    rank += int(np.count_nonzero(weights[:token_id] == weight))
+    return rank == 0 or above + float(weight) * rank < top_p * total

@@ -15,13 +15,14 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from model.sampling.draw import draw_likely, draw_ranked_nucleus, draw_top_k, draw_typical
+from model.sampling.draw import draw_likely, draw_ranked_nucleus, draw_typical
 from model.sampling.falling import ends_of_groups, fall_from_all
 from model.sampling.logit_edits import RowEdits, TokenCounts
 from model.sampling.nucleus import draw_nuclei
 from model.sampling.params import SamplingParams
 from model.sampling.random_numbers import UniformSteps, stream_keys
-from model.sampling.ranking import NUM_GROUPS, group_maxima
+from model.sampling.ranking import padded_width
+from model.sampling.top_k import draw_top_k
 from model.state import FloatArray, IntArray
 
 _Number = TypeVar("_Number", np.float32, np.float64)
@@ -31,6 +32,10 @@ NO_TOKEN = -1
 
 #: So many rows at a time: what is worked on stays near the processor.
 _ROWS_AT_A_TIME = 32
+
+#: Where the largest logit over the temperature is at most this size, exponentials and their sum are
+#: as exact in float32 as if it were subtracted first, which takes a pass over the vocabulary.
+_LARGEST_EXPONENT = 30.0
 
 #: Of a nucleus with less than this share of the whole, most draws would be rejected.
 _SMALL_NUCLEUS = 0.5
@@ -51,8 +56,7 @@ class _Way(Enum):
     ALL = auto()
 
 
-#: Those that need the weight of every token, be it for the sum of them all.
-_WEIGHTED_WAYS = (_Way.RANKED_NUCLEUS, _Way.NUCLEUS, _Way.ALL)
+_WAYS_OF_MANY_ROWS = (_Way.TOP_K, _Way.RANKED_NUCLEUS, _Way.NUCLEUS, _Way.ALL)
 
 
 def _way_of(params: SamplingParams) -> _Way:
@@ -83,6 +87,7 @@ class SamplingPlan:
         temperatures = np.array([p.temperature or 1.0 for p in params])
         # The inverse of a temperature next to 0 must stay finite: 0 * inf is no number.
         self._inverse = np.minimum(1.0 / np.maximum(temperatures, 1e-30), 1e30).astype(np.float32)
+        self._limits = _LARGEST_EXPONENT / self._inverse
         self._edits = {
             row: RowEdits(p, never)
             for row, p in enumerate(params)
@@ -108,7 +113,7 @@ class SamplingPlan:
         """Draws one token per row.
 
         Args:
-            logits: [batch, vocab] float32; not changed.
+            logits: [batch, vocab] float32; as they were when this returns.
             positions: one per row, how many tokens each row's sequence has drawn before.
             counts: by row, what occurred so far; for rows with penalties.
             banned: by row, tokens not to be sampled this time.
@@ -116,7 +121,23 @@ class SamplingPlan:
         Returns:
             [batch] int32; ``NO_TOKEN`` for a row whose logits are not finite numbers.
         """
-        values = self._after_edits(logits, counts, banned)
+        if self._edits or banned or padded_width(logits.shape[1]) != logits.shape[1]:
+            return self._sample(self._edited_copy(logits, counts, banned), positions)
+        if not self._never:
+            return self._sample(logits, positions)
+        if not logits.flags.writeable:
+            logits = logits.copy()
+        hidden = [logits[:, token_id].copy() for token_id in self._never]
+        for token_id in self._never:
+            logits[:, token_id] = -np.inf
+        try:
+            return self._sample(logits, positions)
+        finally:
+            for token_id, column in zip(self._never, hidden, strict=True):
+                logits[:, token_id] = column
+
+    def _sample(self, values: FloatArray, positions: Sequence[int]) -> IntArray:
+        """``sample`` of logits that are edited: [batch, padded vocab]."""
         tokens: IntArray
         if self._any_greedy:
             tokens = values.argmax(axis=1).astype(np.int32)
@@ -135,17 +156,15 @@ class SamplingPlan:
             tokens[broken] = NO_TOKEN
         return tokens
 
-    def _after_edits(
+    def _edited_copy(
         self,
         logits: FloatArray,
         counts: Mapping[int, TokenCounts],
         banned: Mapping[int, Sequence[int]],
     ) -> FloatArray:
-        """The logits with bias, penalties and bans: [batch, padded vocab]; a copy if need be."""
+        """The logits with bias, penalties and bans: [batch, padded vocab]."""
         num_rows, vocab_size = logits.shape
-        width = -(-vocab_size // NUM_GROUPS) * NUM_GROUPS
-        if width == vocab_size and not (self._never or self._edits or banned):
-            return logits
+        width = padded_width(vocab_size)
         values = self._edited.rows(num_rows, width)
         values[:, :vocab_size] = logits
         values[:, vocab_size:] = -np.inf
@@ -166,12 +185,11 @@ class SamplingPlan:
     ) -> None:
         """Fills in the tokens of the rows that are not greedy."""
         for way, rows in self._drawn:
-            if way is _Way.TOP_K:
-                self._draw_top_k(rows, values, draws, tokens)
-            elif way in _WEIGHTED_WAYS:
+            if way in _WAYS_OF_MANY_ROWS:
+                draw_rows = self._draw_top_k if way is _Way.TOP_K else self._draw_weighted
                 for start in range(0, len(rows), _ROWS_AT_A_TIME):
                     piece = rows[start : start + _ROWS_AT_A_TIME]
-                    tokens[piece] = self._draw_weighted(way, piece, values, largest, draws)
+                    tokens[piece] = draw_rows(way, piece, values, largest, draws)
             else:
                 for row in rows:
                     scores = (values[row] - largest[row]) * self._inverse[row]
@@ -180,16 +198,20 @@ class SamplingPlan:
 
     def _draw_top_k(
         self,
+        _way: _Way,
         rows: list[int],
         values: FloatArray,
+        largest: FloatArray,
         draws: Sequence[float],
-        tokens: IntArray,
-    ) -> None:
-        maxima = group_maxima(_part(values, rows))
-        for row, row_maxima in zip(rows, maxima, strict=True):
-            tokens[row] = draw_top_k(
-                values[row], row_maxima, self._inverse[row], draws[row], self._params[row]
-            )
+    ) -> list[int]:
+        """The tokens of ``rows``, of which few logits matter."""
+        return draw_top_k(
+            _part(values, rows),
+            _part(largest, rows),
+            _part(self._inverse, rows),
+            [draws[row] for row in rows],
+            [self._params[row] for row in rows],
+        )
 
     def _draw_weighted(
         self,
@@ -201,10 +223,16 @@ class SamplingPlan:
     ) -> list[int]:
         """The tokens of ``rows``, which need every token's weight."""
         weights = self._weights.rows(len(rows), values.shape[1])
-        np.subtract(_part(values, rows), _part(largest, rows)[:, None], out=weights)
+        logits, inverse = _part(values, rows), _part(self._inverse, rows)
+        shifts = _part(largest, rows)
+        small = np.abs(shifts) <= _part(self._limits, rows)
+        if way is _Way.RANKED_NUCLEUS or not small.all():
+            if way is not _Way.RANKED_NUCLEUS:  # which wants a largest weight of 1
+                shifts = np.where(small, np.float32(0), shifts)
+            logits = np.subtract(logits, shifts[:, None], out=weights)
         if self._scaled:
-            weights *= _part(self._inverse, rows)[:, None]
-        np.exp(weights, out=weights)
+            logits = np.multiply(logits, inverse[:, None], out=weights)
+        np.exp(logits, out=weights)
         draws = [draws[row] for row in rows]
         if way is _Way.ALL:
             return fall_from_all(weights, draws, ends_of_groups(weights))

@@ -131,6 +131,10 @@ def is_on_an_edge(logits, params):
     {"temperature": 1.0, "top_k": 150, "top_p": 0.5, "min_p": 0.0, "typical_p": 1.0},
 )
 @example(
+    np.array([-0.0, -0.0, 0.0], np.float32),
+    {"temperature": 1.0, "top_k": 1, "top_p": 0.0, "min_p": 0.0, "typical_p": 1.0},
+)
+@example(
     np.zeros(300, np.float32),
     {"temperature": 1.0, "top_k": 0, "top_p": 0.0, "min_p": 1.0, "typical_p": 0.0},
 )
@@ -173,6 +177,17 @@ def test_frequencies_by_chi_squared(filters):
     drawn = np.bincount(draw_many(logits, params, count, counts=counts), minlength=200)
     assert chi_squared_pvalue(drawn, expected * count) > 1e-4
     assert not drawn[expected == 0].any()
+
+
+@pytest.mark.parametrize("offset", [-5000.0, -31.0, 29.0, 60.0, 5000.0])
+@pytest.mark.parametrize("temperature", [0.5, 1.0])
+def test_what_is_added_to_all_logits_changes_nothing(offset, temperature):
+    logits = np.random.default_rng(4).normal(0, 1.5, 200).astype(np.float32)
+    params = SamplingParams(top_p=0.9, temperature=temperature)
+    expected = plain_distribution(logits, params)
+    count = 4000
+    drawn = np.bincount(draw_many(logits + np.float32(offset), params, count), minlength=200)
+    assert chi_squared_pvalue(drawn, expected * count) > 1e-4
 
 
 @pytest.mark.parametrize("num_rows", [1, 128])
@@ -291,16 +306,38 @@ def test_a_row_gives_the_same_token_in_any_batch(vocab_size):
         assert batch.tolist() == [alone[row] for row in rows]
 
 
-def test_a_plan_serves_many_steps_and_leaves_the_logits_alone():
+@pytest.mark.parametrize("temperature", [0.5, 1.0])
+def test_rows_with_top_k_give_the_same_tokens_together_and_alone(temperature):
+    random = np.random.default_rng(5)
+    params = [
+        SamplingParams(temperature=temperature, top_k=k, top_p=top_p, min_p=min_p, seed=k)
+        for k in (1, 2, 40, 127, 128, 129, 500)
+        for top_p in (1.0, 0.7)
+        for min_p in (0.0, 0.05)
+    ]
+    logits = np.round(random.normal(0, 2, (len(params), 2048)), 1).astype(np.float32)
+    for position in range(20):
+        together = sample_batch(logits, params, [position] * len(params)).tolist()
+        assert together == [
+            sample(row, row_params, position)
+            for row, row_params in zip(logits, params, strict=True)
+        ]
+
+
+@pytest.mark.parametrize("is_read_only", [False, True])
+@pytest.mark.parametrize("vocab_size", [300, 256])
+def test_a_plan_serves_many_steps_and_leaves_the_logits_alone(vocab_size, is_read_only):
     params = mixed_params()
-    logits = np.random.default_rng(1).normal(0, 3, (len(params), 300)).astype(np.float32)
+    logits = np.random.default_rng(1).normal(0, 3, (len(params), vocab_size)).astype(np.float32)
     before = logits.copy()
-    plan = SamplingPlan(params)
-    for position in range(3):
-        positions = [position] * len(params)
-        expected = sample_batch(logits, params, positions)
-        assert plan.sample(logits, positions).tolist() == expected.tolist()
-    assert (logits == before).all()
+    logits.flags.writeable = not is_read_only
+    for plan_params in (params, [SamplingParams(seed=1), SamplingParams(top_k=3)] * 9):
+        plan = SamplingPlan(plan_params, never=[7, 9])
+        for position in range(3):
+            positions = [position] * len(params)
+            expected = sample_batch(logits, plan_params, positions, never=[7, 9])
+            assert plan.sample(logits, positions).tolist() == expected.tolist()
+        assert (logits == before).all()
 
 
 @pytest.mark.parametrize("params", mixed_params(), ids=str)
