@@ -214,10 +214,11 @@ def test_a_reader_never_sees_half_a_bundle(bundle_source: Path, tmp_path: Path) 
         python(PUBLISHES_FOR_EVER, bundle_source, tmp_path), cwd=ROOT, stdout=subprocess.PIPE
     ) as publisher:
         publisher.stdout.readline()
-        seen = [load_bundle(tmp_path / "travel").manifest.version for _ in range(100)]
+        seen: list[int] = []
+        while len(seen) < 100 or seen[-1] == seen[0]:  # until there was a newer one to see
+            seen.append(load_bundle(tmp_path / "travel").manifest.version)
         publisher.kill()
     assert seen == sorted(seen)
-    assert seen[-1] > seen[0]
 
 
 def test_publishers_at_the_same_time_take_turns(bundle_source: Path, tmp_path: Path) -> None:
