@@ -83,20 +83,35 @@ class Decoder:
         return idle + fed, logits
 
     def _feed(self, sequences: list[Sequence]) -> FloatArray:
-        slots = [sequence.slot for sequence in sequences]
-        token_ids = [sequence.next_token for sequence in sequences]
-        states = self._slots.gather(slots)
-        if self._end_of_text_id in token_ids:
-            new_document = np.array(token_ids) == self._end_of_text_id
+        """Reads the next token of each; returns the logits of what follows."""
+        token_ids, states = self._next_tokens_and_states(sequences)
+        logits, states = self._runtime.step(token_ids, states)
+        self._have_read(sequences, states)
+        return logits
+
+    def _feed_without_logits(self, sequences: list[Sequence]) -> FloatArray:
+        """Reads the next token of each; returns the states."""
+        token_ids, states = self._next_tokens_and_states(sequences)
+        states = self._runtime.prefill(token_ids[:, np.newaxis], states)
+        self._have_read(sequences, states)
+        return states
+
+    def _next_tokens_and_states(self, sequences: list[Sequence]) -> tuple[IntArray, FloatArray]:
+        """What each is to read next, and from which state: of zeros where a document begins."""
+        token_ids = np.array([sequence.next_token for sequence in sequences], np.int32)
+        states = self._slots.gather([sequence.slot for sequence in sequences])
+        new_document = token_ids == self._end_of_text_id
+        if new_document.any():
             states = np.where(new_document[:, None], np.float32(0.0), states)
-        logits, states = self._runtime.step(np.array(token_ids, np.int32), states)
-        self._slots.scatter(slots, states)
+        return token_ids, states
+
+    def _have_read(self, sequences: list[Sequence], states: FloatArray) -> None:
+        self._slots.scatter([sequence.slot for sequence in sequences], states)
         for row, sequence in enumerate(sequences):
             sequence.next_token = None
             if sequence.to_be_kept:
                 sequence.to_be_kept = False
                 self._reader.keep(sequence, states[row])
-        return logits
 
     def _end(self, sequence: Sequence, logits: FloatArray) -> Ending:
         return Ending(sequence, "length", next=self._next_tokens(sequence, logits))
@@ -112,20 +127,22 @@ class Decoder:
     ) -> list[Ending]:
         """Scores the next token of each prompt; a few of each where nobody waits for this step.
 
-        What is to be known of each token takes more work alone than among others.
+        What is to be known of each token takes more work alone than among others, its logits too.
         """
         num_steps = 1
         if alone:
             least = min(len(sequence.prompt) - sequence.num_read for sequence in sequences)
             num_steps = max(1, min(least, _SCORED_ROWS // len(sequences)))
-        steps, targets = [logits], [_feed_next_of_prompt(sequence) for sequence in sequences]
+        states, targets = [], [_feed_next_of_prompt(sequence) for sequence in sequences]
         for _ in range(num_steps - 1):
-            steps.append(self._feed(sequences))
+            states.append(self._feed_without_logits(sequences))
             self._counters.count_step(len(sequences))
             targets += [_feed_next_of_prompt(sequence) for sequence in sequences]
+        if states:
+            logits = np.concatenate([logits, self._runtime.logits(np.concatenate(states))])
         num_top = [sequence.job.prompt_logprobs or 0 for sequence in sequences]
         scores = score_rows(
-            np.concatenate(steps) if num_steps > 1 else logits,
+            logits,
             np.array(targets, np.int32),
             num_top * num_steps,
             with_ranks=True,
