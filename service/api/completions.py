@@ -10,6 +10,7 @@ from flask import Blueprint, Response, g, request
 
 from service import sse
 from service.api.intake import take_request
+from service.chunk_pace import ChunkPace
 from service.completion_answer import CompletionAnswer
 from service.completion_run import CompletionRun, FollowUp
 from service.engine.request import Event
@@ -26,6 +27,9 @@ from service.request_states import open_states, request_states
 from service.served_model import ServedModel
 
 logger = logging.getLogger(__name__)
+
+#: Of all streams of this process.
+_PACE = ChunkPace()
 
 
 def completions_blueprint(front: Front) -> Blueprint:
@@ -175,8 +179,12 @@ def _stream(work: _Work) -> Generator[bytes]:
 def _events(work: _Work) -> Generator[bytes]:
     """What there is to send after every look at the engine; empty where there is nothing."""
     try:
-        for _ in work.steps():
-            yield b"".join(work.answer.chunks())
+        with _PACE:
+            for _ in work.steps():
+                chunks = b"".join(work.answer.chunks())
+                yield chunks
+                if chunks and not work.run.finished:
+                    _PACE.pause()
         yield (work.answer.usage_chunk() or b"") + sse.DONE
     except ApiError as error:
         work.peer.hang_up()
