@@ -219,6 +219,7 @@ def test_a_reader_never_sees_half_a_bundle(bundle_source: Path, tmp_path: Path) 
             seen.append(load_bundle(tmp_path / "travel").manifest.version)
         publisher.kill()
     assert seen == sorted(seen)
+    assert seen[-1] > seen[0]
 
 
 def test_publishers_at_the_same_time_take_turns(bundle_source: Path, tmp_path: Path) -> None:
