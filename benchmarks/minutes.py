@@ -2,11 +2,13 @@
 
     python -m benchmarks.minutes --corpus path/to/texts --minutes 1
     python -m benchmarks.minutes --corpus path/to/texts --minutes 1 --kinds bpe --megabytes 1 10
+    python -m benchmarks.minutes --corpus path/to/texts --megabytes 1 --vary dropout clip tied
 
 For each kind of tokens and each size of corpus a run with nothing but ``--minutes`` given is
-trained and scored on held-out text; then, on the same prepared corpus and in the same time, runs
-that differ in one setting from what was chosen: twice and half the learning rate, the next wider
-and narrower network. Where one of them is clearly better, the choice was not good.
+trained; then, on the same prepared corpus and in the same time, runs that differ in one setting
+from what was chosen: twice and half the learning rate, the next wider and narrower network; if
+asked for, what each part of the regularisation is worth. All are scored by the best weights'
+loss on the validation text. Where one of them is clearly better, the choice was not good.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from model.tokenizers import TokenizerKind
 from training.corpus import find_corpus_files, read_documents
 from training.log_records import read_log
 from training.planning import HIDDEN_SIZES
+from training.prepared_corpus import PreparedCorpus
 from training.run_directory import RunDirectory, read_json
 
 KINDS: tuple[TokenizerKind, ...] = ("char", "word", "bpe")
@@ -44,7 +47,7 @@ class Outcome:
 
     Attributes:
         name: how it differs from what was chosen.
-        bits_per_byte: of the int8 network, on the held-out text.
+        bits_per_byte: of the validation text, at best.
         best: lowest validation loss, nats per token.
         last: validation loss at the end.
         minutes: that the stage ``train`` took, by its own clock.
@@ -70,7 +73,7 @@ class Outcome:
 
 
 def measure(
-    corpus: Path, kind: TokenizerKind, minutes: float, folder: Path, *, neighbours: bool
+    corpus: Path, kind: TokenizerKind, minutes: float, folder: Path, vary: Sequence[str]
 ) -> list[Outcome]:
     """The chosen plan's outcome first, then those of the plans next to it.
 
@@ -79,7 +82,7 @@ def measure(
         kind: of tokens.
         minutes: the budget of each training.
         folder: where runs are made.
-        neighbours: False: only what is chosen.
+        vary: which settings, keys of ``VARIATIONS``.
 
     Raises:
         RuntimeError: a stage fails.
@@ -88,8 +91,8 @@ def measure(
     first = RunDirectory.of(folder, "chosen")
     _stage("prepare", first, common)
     outcomes = [_trained(first, minutes, AS_CHOSEN, common)]
-    if neighbours:
-        for name, flags in _neighbours(outcomes[0].plan):
+    for setting in vary:
+        for name, flags in VARIATIONS[setting](outcomes[0].plan):
             other = RunDirectory.of(folder, name.replace(" ", "-"))
             shutil.copytree(first.prepared, other.prepared)
             outcomes.append(_trained(other, minutes, name, [*common, *flags]))
@@ -101,12 +104,12 @@ def _trained(run: RunDirectory, minutes: float, name: str, flags: Sequence[str])
     start = time.monotonic()
     _stage("train", run, given)
     seconds = time.monotonic() - start
-    _stage("evaluate", run, given)
     records = read_log(run.log)
     losses = [record["validation_loss"] for record in records if "validation_loss" in record]
+    counts = PreparedCorpus.load(run.prepared).splits["validation"]
     outcome = Outcome(
         name=name,
-        bits_per_byte=read_json(run.evaluation)["int8"]["bits_per_byte"],
+        bits_per_byte=min(losses) / math.log(2.0) * counts.num_tokens / counts.num_bytes,
         best=min(losses),
         last=losses[-1],
         minutes=max(record.get("seconds", 0.0) for record in records) / 60.0,
@@ -120,16 +123,54 @@ def _trained(run: RunDirectory, minutes: float, name: str, flags: Sequence[str])
     return outcome
 
 
-def _neighbours(plan: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    """Name and flags of the plans that differ in one setting from ``plan``."""
+#: Name and flags of a plan that differs in one setting.
+Variation = tuple[str, list[str]]
+
+
+def _rates(plan: Mapping[str, Any]) -> Iterator[Variation]:
     rate = plan["learning_rate"]
     yield "twice the rate", ["--learning-rate", f"{2.0 * rate:.6f}"]
     yield "half the rate", ["--learning-rate", f"{rate / 2.0:.6f}"]
+
+
+def _widths(plan: Mapping[str, Any]) -> Iterator[Variation]:
     place = HIDDEN_SIZES.index(plan["config"]["hidden_size"])
     if place + 1 < len(HIDDEN_SIZES):
         yield "wider", ["--hidden-size", str(HIDDEN_SIZES[place + 1])]
     if place > 0:
         yield "narrower", ["--hidden-size", str(HIDDEN_SIZES[place - 1])]
+
+
+def _dropouts(plan: Mapping[str, Any]) -> Iterator[Variation]:
+    for dropout in (0.0, 0.2, 0.5):
+        if dropout != plan["config"]["dropout"]:
+            yield f"dropout {dropout:g}", ["--dropout", str(dropout)]
+
+
+def _tying(plan: Mapping[str, Any]) -> Iterator[Variation]:
+    tied = plan["config"]["tie_embeddings"]
+    yield "untied" if tied else "tied", ["--tie-embeddings", str(not tied).lower()]
+
+
+def _setting(name: str, *values: float) -> Callable[[Mapping[str, Any]], Iterator[Variation]]:
+    def variations(_: Mapping[str, Any]) -> Iterator[Variation]:
+        for value in values:
+            yield f"{name} {value:g}", ["--" + name.replace(" ", "-"), str(value)]
+
+    return variations
+
+
+#: What can be varied, and how.
+VARIATIONS: Mapping[str, Callable[[Mapping[str, Any]], Iterator[Variation]]] = {
+    "rate": _rates,
+    "width": _widths,
+    "dropout": _dropouts,
+    "weight-dropout": _setting("weight dropout", 0.2, 0.5),
+    "embedding-dropout": _setting("embedding dropout", 0.1),
+    "weight-decay": _setting("weight decay", 0.0, 0.1),
+    "clip": _setting("clip norm", 0.25, 1000.0),
+    "tied": _tying,
+}
 
 
 def _stage(stage: str, run: RunDirectory, flags: Sequence[str]) -> None:
@@ -199,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         kind,
                         options.minutes,
                         Path(folder),
-                        neighbours=not options.only_chosen,
+                        options.vary,
                     )
                     results += _results(title, outcomes, options.minutes)
         print_tables(results)
@@ -218,7 +259,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=1.0, help="the budget of each training")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--megabytes", nargs="+", type=float, default=MEGABYTES)
-    parser.add_argument("--only-chosen", action="store_true", help="nothing beside the choice")
+    parser.add_argument(
+        "--vary",
+        nargs="*",
+        choices=VARIATIONS,
+        default=("rate", "width"),
+        help="settings to differ in [rate width]; none: only what is chosen",
+    )
     parser.add_argument("--out", type=Path, help="folder for what is measured")
     return parser
 

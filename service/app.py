@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
-import uuid
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -31,10 +29,9 @@ from service.front import Front
 from service.front_door import guard
 from service.metrics import count_refusal
 from service.peer import ClientGoneError
+from service.request_record import name_request
 
 logger = logging.getLogger(__name__)
-
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class _App(Flask):
@@ -78,8 +75,7 @@ def create_app(front: Front) -> Flask:
 
 
 def _name_request() -> None:
-    given = request.headers.get("X-Request-Id", "")
-    g.request_id = given if _REQUEST_ID.fullmatch(given) else f"req-{uuid.uuid4().hex}"
+    g.request_id = name_request(request.headers.get("X-Request-Id", ""))
 
 
 def _add_headers(front: Front, response: Response) -> Response:

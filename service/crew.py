@@ -31,20 +31,26 @@ class Crew(Generic[RequestT]):
         start: has a thread work on a request.
         drop_if_gone: tells of a request that has waited whether nobody waits for its answer any
             more, and if so lets go of it.
+        refuse_if_full: answers a request that there is no room for, and tells whether it has; such
+            a request needs no thread.
     """
 
     def __init__(
-        self, start: Callable[[RequestT], None], drop_if_gone: Callable[[RequestT], bool]
+        self,
+        start: Callable[[RequestT], None],
+        drop_if_gone: Callable[[RequestT], bool],
+        refuse_if_full: Callable[[RequestT], bool],
     ) -> None:
         self._start = start
         self._drop_if_gone = drop_if_gone
+        self._refuse_if_full = refuse_if_full
         # Each with the time since when it has waited.
         self._waiting: deque[tuple[RequestT, float]] = deque()
         # When each was started, the one that has worked longest first.
         self._working: dict[RequestT, float] = {}
 
     def add(self, request: RequestT) -> None:
-        """Has ``request`` worked on as soon as it is its turn."""
+        """Has ``request`` worked on as soon as it is its turn, if there is room for it then."""
         self._waiting.append((request, time.monotonic()))
         self.go_on()
 
@@ -61,6 +67,8 @@ class Crew(Generic[RequestT]):
         while self._waiting and len(self._working) < _MAX_WORKING:
             request, since = self._waiting.popleft()
             if since < now - _PATIENT_SECONDS and self._drop_if_gone(request):
+                continue
+            if self._refuse_if_full(request):
                 continue
             self._working[request] = now
             self._start(request)

@@ -24,6 +24,7 @@ from service.heap import give_memory_back
 from service.http_worker import HttpWorker
 from service.model_switch import ModelSwitch
 from service.model_table import read_table
+from service.quick_refusal import QuickRefusal
 from service.served_model import ServedModel, ServedModels
 from service.settings import Settings
 from service.shared_flags import SharedFlags
@@ -103,7 +104,8 @@ class HttpServer(BaseApplication):  # type: ignore[misc]  # untyped library
         front = Front(
             self._settings, models, self._flags.draining, switch.follow, self._runtime_directory
         )
-        return _CountedApp(create_app(front), partial(self._flags.add_active, self._worker))
+        add_active = partial(self._flags.add_active, self._worker)
+        return _WorkersApp(create_app(front), add_active, QuickRefusal(front))
 
     def _served_now(self) -> tuple[int, Sequence[tuple[Bundle, Sequence[str]]]]:
         """What is served, and since which generation: as at the start, or after reloads."""
@@ -123,12 +125,19 @@ class HttpServer(BaseApplication):  # type: ignore[misc]  # untyped library
         self._flags.forget_worker(worker.age)
 
 
-class _CountedApp:
-    """Counts the requests whose answers are not complete yet, streams included."""
+class _WorkersApp:
+    """The application as a worker calls it: it counts the requests whose answers are not complete.
 
-    def __init__(self, app: Flask, add_active: Callable[[int], None]) -> None:
+    Attributes:
+        quick_refusal: refuses in the application's place when there is no room.
+    """
+
+    def __init__(
+        self, app: Flask, add_active: Callable[[int], None], quick_refusal: QuickRefusal
+    ) -> None:
         self._app = app
         self._add_active = add_active
+        self.quick_refusal = quick_refusal
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]

@@ -25,6 +25,7 @@ from service.errors import ApiError
 from service.express import is_express, is_whole, received
 from service.lingering_close import LingeringClose
 from service.peer import has_hung_up
+from service.quick_refusal import QuickRefusal, asks_for_completion
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,11 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
         """Accepts connections and hands them to threads, until told to stop."""
         self._lingering = LingeringClose(self.poller, self._forget_connection)
         self._express_pool = ThreadPoolExecutor(_NUM_EXPRESS_THREADS, "express")
-        self._crew = crew.Crew(partial(self._start, self.tpool), self._drop_if_gone)
+        self._crew = crew.Crew(
+            partial(self._start, self.tpool), self._drop_if_gone, self._refuse_if_full
+        )
+        # Of those whose turn has not come, the ones that will ask the engines for room.
+        self._asking: set[Any] = set()
         super().run()
 
     def accept(self, listener: socket.socket) -> None:
@@ -63,11 +68,16 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
         if is_express(request):
             self._start(self._express_pool, conn)
         elif is_whole(request):
+            if asks_for_completion(request):
+                if self._refuse_if_full(conn, len(self._asking)):
+                    return
+                self._asking.add(conn)
             self._crew.add(conn)
         else:
             self._start(self.tpool, conn)
 
     def _start(self, pool: ThreadPoolExecutor, conn: Any) -> None:  # noqa: ANN401  untyped library
+        self._asking.discard(conn)
         served = pool.submit(self.handle, conn)
         served.add_done_callback(partial(self.method_queue.defer, self.finish_request, conn))
 
@@ -75,9 +85,33 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
         """Closes a connection whose client has hung up without reading its answer."""
         gone = has_hung_up(conn.sock)
         if gone:
+            self._asking.discard(conn)
             self._forget_connection()
             conn.close()
         return gone
+
+    def _refuse_if_full(self, conn: Any, num_ahead: int = 0) -> bool:  # noqa: ANN401  untyped library
+        """Answers a request for which there is no room: without a thread, for there are many."""
+        refusal: QuickRefusal = self.wsgi.quick_refusal
+        if not refusal.is_full(num_ahead) or _has_read_ahead(conn):
+            return False
+        request = received(conn.sock)
+        refused = refusal.of(request, num_ahead)
+        if refused is None:
+            return False
+        self._asking.discard(conn)
+        served: Future[object] = Future()
+        try:
+            conn.sock.recv(len(request))
+            served.set_result(
+                conn.sock.send(refused.answer) == len(refused.answer) and refused.keeps_connection
+            )
+        except OSError as error:
+            served.set_exception(error)
+        if not conn.initialized:
+            conn.init()
+        self.finish_request(conn, served)
+        return True
 
     def handle(self, conn: Any) -> Any:  # noqa: ANN401  untyped library
         """Serves a request, in a thread of a pool."""
@@ -122,6 +156,11 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
             client.sendall(_response(error, request_id))
         except OSError:
             logger.debug("%s: the client did not wait for the error", request_id)
+
+
+def _has_read_ahead(conn: Any) -> bool:  # noqa: ANN401  untyped library
+    """Whether the beginning of the next request is not in the socket any more."""
+    return conn.parser is not None and bool(conn.parser.unreader.buf.getvalue())
 
 
 def _content_length(headers: Iterable[tuple[str, str]]) -> int:

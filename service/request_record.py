@@ -7,7 +7,9 @@ thread answers a request from beginning to end.
 from __future__ import annotations
 
 import logging
+import re
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -17,6 +19,8 @@ from service.engine.request import Event, Finished, Sampled
 from service.large_bodies import Turn
 
 logger = logging.getLogger(__name__)
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 @dataclass(slots=True)
@@ -97,6 +101,11 @@ class RequestRecord:
                 function()
             except Exception:
                 logger.exception("what was to be done at the end of a request failed")
+
+
+def name_request(given: str) -> str:
+    """The id of a request: as ``given`` by the client where it can be one, or new."""
+    return given if _REQUEST_ID.fullmatch(given) else f"req-{uuid.uuid4().hex}"
 
 
 _CURRENT: ContextVar[RequestRecord] = ContextVar("request_record")

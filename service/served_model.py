@@ -106,12 +106,13 @@ class ServedModel:
         if not self.engines.ready:
             raise ApiError("engine_unavailable", "the engine is being restarted; try again soon")
 
-    def check_room(self, num_sequences: int, param: str) -> None:
+    def check_room(self, num_sequences: int, param: str, num_ahead: int = 0) -> None:
         """Refuses at once what the engines would refuse anyway.
 
         Args:
             num_sequences: that one request asks for.
             param: its field that says how many.
+            num_ahead: that others will have asked for before.
 
         Raises:
             ApiError: ``too_many_sequences`` for what would be refused for ever; ``overloaded``,
@@ -128,7 +129,7 @@ class ServedModel:
         if not self.engines.status():
             self.check_ready()
         with engine_errors_as_api_errors():
-            self.engines.check_room(num_sequences)
+            self.engines.check_room(num_sequences, num_ahead)
 
     def describe(self) -> dict[str, Any]:
         """The ``Model`` object of ``GET /v1/models``."""

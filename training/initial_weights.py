@@ -17,8 +17,8 @@ from model.network.weights_file import read_weights
 from model.state import FloatArray
 
 
-def mean_weights(paths: Sequence[Path]) -> dict[str, FloatArray]:
-    """The mean of the weights of the bundles at ``paths``, by name.
+def alike_bundles(paths: Sequence[Path]) -> list[Bundle]:
+    """The bundles at ``paths``, whose weights can be averaged.
 
     Raises:
         BundleError: one of them cannot be opened.
@@ -27,6 +27,17 @@ def mean_weights(paths: Sequence[Path]) -> dict[str, FloatArray]:
     first, *others = (load_bundle(path) for path in paths)
     for other in others:
         _check_alike(first, other)
+    return [first, *others]
+
+
+def mean_weights(paths: Sequence[Path]) -> dict[str, FloatArray]:
+    """The mean of the weights of the bundles at ``paths``, by name.
+
+    Raises:
+        BundleError: one of them cannot be opened.
+        ConfigurationError: they differ in their sizes or their tokenizer.
+    """
+    first, *others = alike_bundles(paths)
     weights = read_weights(first.weights_path)
     if not others:
         return weights

@@ -28,7 +28,7 @@ from training.data_parallel import ALONE, ManyWorkers, Workers
 from training.evaluate import held_out_text, network_nats, quality_loss, runtime_nats
 from training.export import export_run
 from training.gradient_reach import measure_gradient_reach
-from training.initial_weights import mean_weights
+from training.initial_weights import alike_bundles, mean_weights
 from training.interruption import stop_on_signals
 from training.log_records import read_log
 from training.ngram import NgramModel
@@ -96,13 +96,15 @@ class Pipeline:
         """Corpus to tokenizer and token ids.
 
         Raises:
-            ConfigurationError: no corpus is given.
+            ConfigurationError: no corpus is given, or the bundles to start from are not alike.
             CorpusError: a text cannot be used; names the file.
         """
         settings = self._settings
         if settings.corpus is None:
             raise ConfigurationError("--corpus is missing; give a file or folder of text")
         base = self._base
+        if base is not None:
+            alike_bundles([base.directory, *settings.average_with])
         with prepare_progress(sys.stderr) as show:
             prepared = prepare(
                 PrepareSettings(

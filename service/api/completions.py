@@ -12,6 +12,7 @@ from service import sse
 from service.api.intake import take_request
 from service.chunk_pace import ChunkPace
 from service.completion_answer import CompletionAnswer
+from service.completion_room import check_completion_room
 from service.completion_run import CompletionRun, FollowUp
 from service.engine.request import Event
 from service.engine_client import JobStream
@@ -119,15 +120,7 @@ class _Work:
 
 
 def _begin(front: Front, model: ServedModel, body: CompletionRequest) -> _Work:
-    num_sequences = len(body.prompt) * body.num_candidates
-    if num_sequences > model.settings.max_sequences:
-        raise ApiError(
-            "too_many_sequences",
-            f"prompts x candidates (best_of, or at least 8 with suffix) is {num_sequences}; "
-            f"at most {model.settings.max_sequences} are allowed",
-            param="prompt",
-        )
-    model.check_room(num_sequences, _multiplier(body))
+    check_completion_room(model, body)
     options = PromptOptions(
         truncate_tokens=body.truncate_prompt_tokens,
         add_special_tokens=body.add_special_tokens,
@@ -146,15 +139,6 @@ def _begin(front: Front, model: ServedModel, body: CompletionRequest) -> _Work:
         stream = model.engines.submit(run.jobs)
     answer = CompletionAnswer(model, body, prompts, run, answer_id)
     return _Work(model, run, answer, stream, Peer(request.environ))
-
-
-def _multiplier(body: CompletionRequest) -> str:
-    """The field that makes many sequences of the request."""
-    if len(body.prompt) > 1:
-        return "prompt"
-    if body.num_candidates > (body.best_of or body.n):
-        return "suffix"
-    return "n" if body.best_of is None else "best_of"
 
 
 def _plain(work: _Work) -> Response:

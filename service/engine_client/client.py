@@ -27,7 +27,7 @@ from service.engine.growth import Growth
 from service.engine.request import EngineStatus, Event, Finished, Job
 from service.engine.wire import Grow, Submit, encode
 from service.engine_client.connection import BEAT_SECONDS, EngineConnection
-from service.engine_client.placement import Load, Readers, spread
+from service.engine_client.placement import Load, Readers, spread, total_room
 from service.engine_client.stream import JobStream
 
 logger = logging.getLogger(__name__)
@@ -101,8 +101,12 @@ class EngineClient:
             self.fail(job_ids, EngineUnavailableError("the service is shutting down"))
         return stream
 
-    def check_room(self, num_jobs: int) -> None:
+    def check_room(self, num_jobs: int, num_ahead: int = 0) -> None:
         """Refuses early what ``submit`` would refuse anyway.
+
+        Args:
+            num_jobs: wanted.
+            num_ahead: that others will have submitted before.
 
         Raises:
             OverloadedError: the engines have no room for ``num_jobs`` more.
@@ -112,8 +116,18 @@ class EngineClient:
         with self._lock:
             usable = self._usable()
             loads = [connection.load(status) for connection, status in usable]
-        if spread(num_jobs, loads) is None:
-            raise _overloaded(num_jobs, loads, usable)
+        if num_ahead + num_jobs > total_room(loads):
+            raise _overloaded(num_jobs, loads, usable, num_ahead)
+
+    def has_room(self, num_jobs: int) -> bool:
+        """Whether there is room for ``num_jobs`` more; True where that is not known."""
+        try:
+            self.check_room(num_jobs)
+        except OverloadedError:
+            return False
+        except EngineError:
+            return True
+        return True
 
     def grow(self, job_id: str, growth: Growth) -> None:
         """Goes on with the token tree of an open job, which answers with a ``Grown``."""
@@ -300,9 +314,10 @@ def _overloaded(
     num_jobs: int,
     loads: Sequence[Load],
     usable: Sequence[tuple[EngineConnection, EngineStatus]],
+    num_ahead: int = 0,
 ) -> OverloadedError:
     """Says what is there and what is not, over all engines."""
-    held = sum(load.held for load in loads)
+    held = sum(load.held for load in loads) + num_ahead
     capacity = sum(status.max_running + status.max_queue for _, status in usable)
     return OverloadedError(
         f"the queue is full: {held} sequences run or wait, of at most {capacity}; "

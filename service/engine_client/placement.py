@@ -28,6 +28,11 @@ class Load:
     room: int
 
 
+def total_room(loads: Sequence[Load]) -> int:
+    """How many more jobs the engines have room for together."""
+    return sum(max(0, load.room) for load in loads)
+
+
 def spread(num_jobs: int, loads: Sequence[Load], favourite: int | None = None) -> list[int] | None:
     """How many of ``num_jobs`` each of the engines gets; None: they have no room for all.
 
@@ -36,7 +41,7 @@ def spread(num_jobs: int, loads: Sequence[Load], favourite: int | None = None) -
         loads: of the engines.
         favourite: index of the engine that is asked first, of those that hold as few.
     """
-    if num_jobs > sum(max(0, load.room) for load in loads):
+    if num_jobs > total_room(loads):
         return None
     counts = [0] * len(loads)
     for _ in range(num_jobs):

@@ -8,7 +8,7 @@ from service import crew
 from service.crew import Crew
 
 
-def never_gone(request):
+def never(request):
     return False
 
 
@@ -29,7 +29,7 @@ def clock(monkeypatch):
 
 def test_all_have_their_turn_in_order_and_few_at_a_time(clock):
     started = []
-    few = Crew(started.append, never_gone)
+    few = Crew(started.append, never, never)
     for number in range(50):
         few.add(number)
     at_once = len(started)
@@ -48,7 +48,7 @@ def test_who_hangs_up_while_waiting_has_no_turn(clock):
         asked.append(number)
         return number in gone
 
-    few = Crew(started.append, drop_if_gone)
+    few = Crew(started.append, drop_if_gone, never)
     for number in range(50):
         few.add(number)
     at_once = len(started)
@@ -61,9 +61,30 @@ def test_who_hangs_up_while_waiting_has_no_turn(clock):
     assert asked == [*range(at_once + 1, 41)]
 
 
+def test_for_whom_there_is_no_room_has_no_turn(clock):
+    started, refused, full = [], [], False
+
+    def refuse_if_full(number):
+        if full:
+            refused.append(number)
+        return full
+
+    few = Crew(started.append, never, refuse_if_full)
+    for number in range(10):
+        few.add(number)
+    at_once = len(started)
+    assert refused == []
+    full = True
+    few.leave(0)
+    assert refused == [*range(at_once, 10)]
+    full = False
+    few.add(10)
+    assert started == [*range(at_once), 10]
+
+
 def test_who_takes_long_does_not_count(clock):
     started = []
-    few = Crew(started.append, never_gone)
+    few = Crew(started.append, never, never)
     for number in range(50):
         few.add(number)
     at_once = len(started)

@@ -137,18 +137,21 @@ def test_fine_tuning_can_start_from_the_mean_of_bundles(finished, fine_tuning, t
         assert abs(value - (one[name] + two[name]) / 2).max() < 1e-5, name
 
 
-def test_bundles_that_are_not_alike_are_not_averaged(finished, tmp_path):
-    from training.initial_weights import mean_weights
-
+def test_bundles_that_are_not_alike_are_refused_before_any_text_is_read(
+    finished, fine_tuning, tmp_path
+):
     other = RunDirectory(tmp_path / "runs" / "wide")
     settings = tiny_settings(hidden_size=24, steps=1, corpus=None, bundles=tmp_path / "bundles")
     shutil.copytree(finished.run.prepared, other.prepared)
     pipeline = Pipeline(other, settings, lambda line: None)
     for stage in (pipeline.train, pipeline.evaluate, pipeline.export, pipeline.publish):
         stage()
-    paths = [finished.bundles / "tales", tmp_path / "bundles" / "wide"]
+    wide = str(tmp_path / "bundles" / "wide")
+    run = RunDirectory(tmp_path / "runs" / "mean")
+    mean = Pipeline(run, tiny_settings(**fine_tuning, average_with=wide), lambda line: None)
     with pytest.raises(ConfigurationError, match=r"wide/1 cannot be averaged .* other sizes"):
-        mean_weights(paths)
+        mean.prepare()
+    assert not run.prepared.exists()
     with pytest.raises(ValueError, match="--average-with needs --from"):
         Settings.model_validate({"average_with": "a,b"})
 

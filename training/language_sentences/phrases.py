@@ -1,4 +1,4 @@
-"""Text with choices in it: ``forms.txt``, ``clauses.txt``, ``words.txt``, and how they are read.
+"""Text with choices in it, and how it is read: forms, stories, clauses, words.
 
 ``<a|b>`` stands for one of its parts, ``{slot}`` for what the passage puts there. A file has
 sections, ``[name]``, with one phrase a line; lines that begin with ``#`` are comments.
@@ -20,7 +20,7 @@ _SENTENCE_START = re.compile(r"(^\"?|[.?!]\s+\"?|[.?!]\"\s+\")([a-z])")
 def read_phrases() -> dict[str, tuple[str, ...]]:
     """The phrases of all files by section."""
     sections: dict[str, list[str]] = {}
-    for name in ("forms.txt", "clauses.txt", "words.txt"):
+    for name in ("forms.txt", "stories.txt", "clauses.txt", "words.txt"):
         text = files(__package__).joinpath(name).read_text(encoding="utf-8")
         section: list[str] = []
         for line in text.splitlines():
