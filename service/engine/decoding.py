@@ -53,11 +53,14 @@ class Decoder:
 
     def step(self, sequences: SequenceOf[Sequence]) -> list[Ending]:
         """Advances all of ``sequences``, which must not be empty; returns those that ended."""
-        ordered, logits = self._logits_of(sequences)
         self._counters.count_step(len(sequences))
+        few = len(sequences) <= _SCORED_ROWS // 2
+        if few and all(_is_to_be_scored(sequence) for sequence in sequences):
+            return self._score_some_of_each(sequences)
+        ordered, logits = self._logits_of(sequences)
         to_score, to_sample, to_end = [], [], []
         for row, sequence in enumerate(ordered):
-            if sequence.num_read < len(sequence.prompt):
+            if _is_to_be_scored(sequence):
                 to_score.append(row)
             elif sequence.samples:
                 to_sample.append(row)
@@ -65,8 +68,7 @@ class Decoder:
                 to_end.append(row)
         endings = [self._end(ordered[row], logits[row]) for row in to_end]
         if to_score:
-            alone = len(to_score) == len(ordered)
-            endings += self._score_prompts(*_select(to_score, ordered, logits), alone=alone)
+            endings += self._score_next_of_each(*_select(to_score, ordered, logits))
         if to_sample:
             endings += self._sample(*_select(to_sample, ordered, logits))
         return endings
@@ -81,6 +83,15 @@ class Decoder:
         if fed:
             logits = np.concatenate([logits, self._feed(fed)])
         return idle + fed, logits
+
+    def _states_of(self, sequences: SequenceOf[Sequence]) -> tuple[list[Sequence], FloatArray]:
+        """States after feeding each sequence its next token, if it has one."""
+        fed = [sequence for sequence in sequences if sequence.next_token is not None]
+        idle = [sequence for sequence in sequences if sequence.next_token is None]
+        states = self._slots.gather([sequence.slot for sequence in idle])
+        if fed:
+            states = np.concatenate([states, self._feed_without_logits(fed)])
+        return idle + fed, states
 
     def _feed(self, sequences: list[Sequence]) -> FloatArray:
         """Reads the next token of each; returns the logits of what follows."""
@@ -122,38 +133,48 @@ class Decoder:
             return None
         return next_tokens(logits, top_k, sequence.job.sampling.temperature)
 
-    def _score_prompts(
-        self, sequences: list[Sequence], logits: FloatArray, *, alone: bool
-    ) -> list[Ending]:
-        """Scores the next token of each prompt; a few of each where nobody waits for this step.
+    def _score_next_of_each(self, sequences: list[Sequence], logits: FloatArray) -> list[Ending]:
+        """Scores the next token of each prompt by its logits."""
+        self._score(sequences, logits, [_feed_next_of_prompt(sequence) for sequence in sequences])
+        return _scored_to_the_end(sequences)
 
-        What is to be known of each token takes more work alone than among others, its logits too.
+    def _score_some_of_each(self, sequences: SequenceOf[Sequence]) -> list[Ending]:
+        """Scores the next few tokens of each prompt, where nobody waits for this step.
+
+        States token by token, then the logits of all at once, and of those behind the prompt where
+        a job ends with them: they take more work alone than among others.
         """
-        num_steps = 1
-        if alone:
-            least = min(len(sequence.prompt) - sequence.num_read for sequence in sequences)
-            num_steps = max(1, min(least, _SCORED_ROWS // len(sequences)))
-        states, targets = [], [_feed_next_of_prompt(sequence) for sequence in sequences]
+        least = min(len(sequence.prompt) - sequence.num_read for sequence in sequences)
+        num_steps = min(least, _SCORED_ROWS // len(sequences))
+        ordered, first = self._states_of(sequences)
+        states, targets = [first], [_feed_next_of_prompt(sequence) for sequence in ordered]
         for _ in range(num_steps - 1):
-            states.append(self._feed_without_logits(sequences))
-            self._counters.count_step(len(sequences))
-            targets += [_feed_next_of_prompt(sequence) for sequence in sequences]
-        if states:
-            logits = np.concatenate([logits, self._runtime.logits(np.concatenate(states))])
-        num_top = [sequence.job.prompt_logprobs or 0 for sequence in sequences]
-        scores = score_rows(
-            logits,
-            np.array(targets, np.int32),
-            num_top * num_steps,
-            with_ranks=True,
-        )
-        for sequence, score in zip(sequences * num_steps, scores, strict=True):
-            sequence.unsent_scores.append(score)
-        return [
-            Ending(sequence, "length")
-            for sequence in sequences
-            if sequence.num_read == len(sequence.prompt) and not sequence.needs_last_step
+            states.append(self._feed_without_logits(ordered))
+            self._counters.count_step(len(ordered))
+            targets += [_feed_next_of_prompt(sequence) for sequence in ordered]
+        last = [
+            sequence
+            for sequence in ordered
+            if not _is_to_be_scored(sequence) and sequence.needs_last_step and not sequence.samples
         ]
+        if last:
+            states.append(self._feed_without_logits(last))
+            self._counters.count_step(len(last))
+        logits = self._runtime.logits(np.concatenate(states))
+        self._score(ordered * num_steps, logits[: len(targets)], targets)
+        endings = [
+            self._end(sequence, row)
+            for sequence, row in zip(last, logits[len(targets) :], strict=True)
+        ]
+        return endings + _scored_to_the_end(ordered)
+
+    def _score(
+        self, sequences: SequenceOf[Sequence], logits: FloatArray, targets: list[int]
+    ) -> None:
+        num_top = [sequence.job.prompt_logprobs or 0 for sequence in sequences]
+        scores = score_rows(logits, np.array(targets, np.int32), num_top, with_ranks=True)
+        for sequence, score in zip(sequences, scores, strict=True):
+            sequence.unsent_scores.append(score)
 
     def _sample(self, sequences: list[Sequence], logits: FloatArray) -> list[Ending]:
         if self._group.sequences != sequences:
@@ -216,6 +237,20 @@ class _Group:
             for row, sequence in self._not_yet.items()
             if sequence.num_sampled < sequence.job.min_tokens
         }
+
+
+def _is_to_be_scored(sequence: Sequence) -> bool:
+    """Whether the next token of its prompt waits for its score."""
+    return sequence.num_read < len(sequence.prompt)
+
+
+def _scored_to_the_end(sequences: SequenceOf[Sequence]) -> list[Ending]:
+    """Those that end with the scores of their prompts."""
+    return [
+        Ending(sequence, "length")
+        for sequence in sequences
+        if not _is_to_be_scored(sequence) and not sequence.needs_last_step
+    ]
 
 
 def _feed_next_of_prompt(sequence: Sequence) -> int:
