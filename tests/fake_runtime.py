@@ -58,6 +58,15 @@ class FakeRuntime:
         state = self._read(np.asarray(token_ids), state)
         return self._predict(state), state
 
+    def score(self, token_ids: IntArray, state: FloatArray) -> tuple[FloatArray, FloatArray]:
+        self._spend()
+        logits = np.empty((*np.shape(token_ids), self._config.vocab_size), np.float32)
+        state = state.copy()
+        for place, column in enumerate(np.asarray(token_ids).T):
+            state = self._read(column, state)
+            logits[:, place] = self._predict(state)
+        return logits, state
+
     def logits(self, state: FloatArray) -> FloatArray:
         self._spend()
         return self._predict(state)

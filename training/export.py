@@ -20,7 +20,7 @@ from model.bundle.self_check import make_self_check
 from model.bundle.write import write_bundle
 from model.config import ModelConfig
 from model.errors import TrainingError
-from model.network.export import LOGITS_BATCHES, PREFILL_CHUNKS, STEP_BATCHES
+from model.network.export import LOGITS_BATCHES, PREFILL_CHUNKS, SCORE_CHUNKS, STEP_BATCHES
 from model.network.weights_file import write_weights
 from model.runtime import network_file
 from model.runtime.litert_runtime import LiteRTRuntime
@@ -132,4 +132,5 @@ def _signatures() -> tuple[str, ...]:
         *map(network_file.step_name, STEP_BATCHES),
         *map(network_file.logits_name, LOGITS_BATCHES),
         *(network_file.prefill_name(batch, time) for batch, time in PREFILL_CHUNKS),
+        *(network_file.score_name(batch, time) for batch, time in SCORE_CHUNKS),
     )

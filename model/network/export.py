@@ -30,6 +30,10 @@ STEP_BATCHES = (1, 4, 8, 16, 32, 64)
 #: Batch sizes for logits from states: few rows end their prompt in the same step.
 LOGITS_BATCHES = (1, 4, 16)
 
+#: (batch, tokens) to read at once with the logits after each token, which scores prompts. Other
+#: lengths are put together with steps.
+SCORE_CHUNKS = ((1, 2), (1, 4), (1, 8), (1, 16), (4, 2), (4, 8))
+
 #: (batch, tokens) to read at once without logits. A chunk costs little memory, as all signatures
 #: share their weights, but some time at loading.
 PREFILL_CHUNKS = ((1, 1), (1, 8), (1, 32), (4, 1), (4, 8), (16, 1), (16, 8))
@@ -47,6 +51,7 @@ def export_network(
     step_batches: Sequence[int] = STEP_BATCHES,
     logits_batches: Sequence[int] = LOGITS_BATCHES,
     prefill_chunks: Sequence[tuple[int, int]] = PREFILL_CHUNKS,
+    score_chunks: Sequence[tuple[int, int]] = SCORE_CHUNKS,
 ) -> bytes:
     """The network as a LiteRT file with the signatures of ``model.runtime.network_file``.
 
@@ -58,6 +63,8 @@ def export_network(
         logits_batches: batch sizes for ``logits``; each must be among ``step_batches``.
         prefill_chunks: (batch, tokens) for ``prefill``; each batch size must be among
             ``step_batches`` and have a chunk of one token.
+        score_chunks: (batch, tokens) for ``score``; each batch size must be among
+            ``step_batches``.
 
     Raises:
         ConfigurationError: an array is missing, unknown, of a wrong shape or not finite.
@@ -72,6 +79,9 @@ def export_network(
     for batch, num_tokens in prefill_chunks:
         graph = Graph(file, network_file.prefill_name(batch, num_tokens))
         network.add_prefill(graph, batch, num_tokens)
+    for batch, num_tokens in score_chunks:
+        graph = Graph(file, network_file.score_name(batch, num_tokens))
+        network.add_score(graph, batch, num_tokens)
     return network_file.sealed(file.to_bytes())
 
 
@@ -178,7 +188,7 @@ class _Network:
         """One token per row: logits and new state."""
         ids = graph.input("ids", (batch,), np.int32)
         state = graph.input("state", (batch, self._config.state_size), np.float32)
-        hidden, new_state = self._run_layers(graph, ids, state, num_tokens=1)
+        (hidden,), new_state = self._run_layers(graph, ids, state, num_tokens=1)
         graph.finish(logits=self._logits(graph, hidden), state=new_state)
 
     def add_logits(self, graph: Graph, batch: int) -> None:
@@ -197,14 +207,23 @@ class _Network:
         _, new_state = self._run_layers(graph, by_time, state, num_tokens=num_tokens)
         graph.finish(state=new_state)
 
+    def add_score(self, graph: Graph, batch: int, num_tokens: int) -> None:
+        """Several tokens per row, one after the other: the logits after each, the new state."""
+        ids = graph.input("ids", (batch, num_tokens), np.int32)
+        state = graph.input("state", (batch, self._config.state_size), np.float32)
+        by_time = graph.column_by_column(ids)
+        hiddens, new_state = self._run_layers(graph, by_time, state, num_tokens=num_tokens)
+        graph.finish(logits=self._logits(graph, graph.stack_rows(hiddens)), state=new_state)
+
     def _run_layers(
         self, graph: Graph, ids: Tensor, state: Tensor, *, num_tokens: int
-    ) -> tuple[Tensor, Tensor]:
-        """All layers over ``ids`` [num_tokens * batch]: the last hidden state, the new state."""
+    ) -> tuple[list[Tensor], Tensor]:
+        """All layers over ``ids`` [num_tokens * batch]: the last hidden states, the new state."""
         batch = state.shape[0]
         size = self._config.hidden_size
         num_carried = NUM_STATE_TENSORS[self._config.cell]
         inputs: Tensor | None = None
+        outputs: list[Tensor] = []
         new_state: list[Tensor] = []
         for k, layer in enumerate(self._constants.layers):
             products = self._input_products(graph, layer, ids, inputs)
@@ -218,7 +237,7 @@ class _Network:
             new_state += carried
             if k + 1 < len(self._constants.layers):
                 inputs = graph.stack_rows(outputs)
-        return carried[0], graph.join_columns(new_state)
+        return outputs, graph.join_columns(new_state)
 
     def _input_products(
         self, graph: Graph, layer: _Layer, ids: Tensor, inputs: Tensor | None

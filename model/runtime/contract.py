@@ -1,4 +1,4 @@
-"""What every runtime can do: four functions over token ids, flat states and logits."""
+"""What every runtime can do: five functions over token ids, flat states and logits."""
 
 from __future__ import annotations
 
@@ -33,6 +33,13 @@ class Runtime(Protocol):
         """Reads one token per row, [batch] int32.
 
         Returns logits [batch, vocab] of the token that follows, and the state after the token.
+        """
+
+    def score(self, token_ids: IntArray, state: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Reads ``token_ids`` [batch, time] int32 from ``state``, with the logits after each token.
+
+        Returns logits [batch, time, vocab] and the state after the last token, equal to what
+        ``step`` returns token by token. ``time`` may be 0.
         """
 
     def logits(self, state: FloatArray) -> FloatArray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import atexit
 import functools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,6 +72,9 @@ class LiteRTRuntime:
         self._step_plan = RowPlan(costs)
         self._logits_plan = RowPlan({batch: costs[batch] for batch in self._logits})
         self._prefill_plan = RowPlan({batch: costs[batch] for batch in self._prefill_times})
+        # A file without chunks for this reads step by step.
+        batches = self._score_times or self._steps
+        self._score_plan = RowPlan({batch: costs[batch] for batch in batches})
 
     @property
     def config(self) -> ModelConfig:
@@ -87,6 +90,11 @@ class LiteRTRuntime:
     def prefill_chunks(self) -> tuple[tuple[int, int], ...]:
         """(batch, time), ascending, that ``prefill`` runs as they are."""
         return tuple(self._prefills)
+
+    @property
+    def score_chunks(self) -> tuple[tuple[int, int], ...]:
+        """(batch, time), ascending, that ``score`` runs as they are."""
+        return tuple(self._scores)
 
     def initial_state(self, batch_size: int) -> FloatArray:
         """State before any token: [batch, state_size] of zeros."""
@@ -125,10 +133,7 @@ class LiteRTRuntime:
         Raises:
             ValueError: shapes do not fit, or a token id is outside the vocabulary.
         """
-        if np.ndim(token_ids) != 2:
-            raise ValueError(f"token_ids has shape {list(np.shape(token_ids))}; it needs two axes")
-        batch, num_tokens = np.shape(token_ids)
-        _check_shape("state", np.shape(state), (batch, self._config.state_size))
+        batch, num_tokens = self._check_sequences(token_ids, state)
         new_state = np.array(state, np.float32)
         if num_tokens:
             for rows, size in _cut(batch, self._prefill_plan):
@@ -137,6 +142,26 @@ class LiteRTRuntime:
                 )
                 new_state[rows] = piece[: rows.stop - rows.start]
         return new_state
+
+    def score(self, token_ids: IntArray, state: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Reads ``token_ids`` [batch, time] int32 from ``state``, with the logits after each token.
+
+        Returns logits [batch, time, vocab] and the state after the last token, equal to what
+        ``step`` returns token by token. ``time`` may be 0.
+
+        Raises:
+            ValueError: shapes do not fit, or a token id is outside the vocabulary.
+        """
+        batch, _ = self._check_sequences(token_ids, state)
+        logits = np.empty((*np.shape(token_ids), self._config.vocab_size), np.float32)
+        new_state = np.array(state, np.float32)
+        for rows, size in _cut(batch, self._score_plan):
+            piece = self._score_in_chunks(
+                _padded(token_ids[rows], size), _padded(new_state[rows], size)
+            )
+            count = rows.stop - rows.start
+            logits[rows], new_state[rows] = piece[0][:count], piece[1][:count]
+        return logits, new_state
 
     def logits(self, state: FloatArray) -> FloatArray:
         """Logits [batch, vocab] of the next token, from the state alone.
@@ -156,6 +181,14 @@ class LiteRTRuntime:
             logits[rows] = signature.get("logits")[: rows.stop - rows.start]
         return logits
 
+    def _check_sequences(self, token_ids: IntArray, state: FloatArray) -> tuple[int, int]:
+        """Batch and time of ``token_ids``."""
+        if np.ndim(token_ids) != 2:
+            raise ValueError(f"token_ids has shape {list(np.shape(token_ids))}; it needs two axes")
+        batch, num_tokens = np.shape(token_ids)
+        _check_shape("state", np.shape(state), (batch, self._config.state_size))
+        return batch, num_tokens
+
     def _prefill_in_chunks(self, token_ids: IntArray, state: FloatArray) -> FloatArray:
         """``prefill`` for a batch size that the file has: the longest chunks first."""
         batch, num_tokens = token_ids.shape
@@ -169,6 +202,28 @@ class LiteRTRuntime:
                 state = signature.get("state")
                 start += chunk_tokens
         return state
+
+    def _score_in_chunks(
+        self, token_ids: IntArray, state: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """``score`` for a batch size that the file has: the longest chunks first, then steps."""
+        batch, num_tokens = token_ids.shape
+        logits = np.empty((batch, num_tokens, self._config.vocab_size), np.float32)
+        start = 0
+        for chunk_tokens in self._score_times.get(batch, ()):
+            signature = self._scores[batch, chunk_tokens]
+            while num_tokens - start >= chunk_tokens:
+                stop = start + chunk_tokens
+                signature.set_ids(token_ids[:, start:stop])
+                signature.set_state(state)
+                signature.run()
+                by_time = signature.get("logits").reshape(chunk_tokens, batch, -1)
+                logits[:, start:stop] = by_time.swapaxes(0, 1)
+                state = signature.get("state")
+                start = stop
+        for place in range(start, num_tokens):
+            logits[:, place], state = self.step(token_ids[:, place], state)
+        return logits, state
 
     def _open(self, model: CompiledModel) -> None:
         """Makes the signatures of ``model`` ready to run.
@@ -195,14 +250,23 @@ class LiteRTRuntime:
             )
             for batch, num_tokens in network_file.prefill_chunks(names)
         }
-        self._prefill_times: dict[int, list[int]] = {}
-        for batch, num_tokens in reversed(self._prefills):
-            self._prefill_times.setdefault(batch, []).append(num_tokens)
+        self._scores = {
+            (batch, num_tokens): opened(
+                network_file.score_name(batch, num_tokens),
+                batch,
+                ids=(batch, num_tokens),
+                num_logits=batch * num_tokens,
+            )
+            for batch, num_tokens in network_file.score_chunks(names)
+        }
+        self._prefill_times = _times_by_batch(self._prefills)
+        self._score_times = _times_by_batch(self._scores)
         self._check_complete()
 
     def _check_complete(self) -> None:
         """Raises ``ValueError`` unless the signatures add up to any batch and any length."""
-        needed = {network_file.step_name(batch) for batch in (*self._logits, *self._prefill_times)}
+        batches = (*self._logits, *self._prefill_times, *self._score_times)
+        needed = {network_file.step_name(batch) for batch in batches}
         missing = needed - {network_file.step_name(batch) for batch in self._steps}
         missing |= {
             network_file.prefill_name(batch, 1)
@@ -231,9 +295,13 @@ class _Signature:
         *,
         ids: tuple[int, ...] | None = None,
         outputs: Sequence[str] = ("logits", "state"),
+        num_logits: int | None = None,
     ) -> None:
         self._vocab_size = config.vocab_size
-        self._shapes = {"state": (batch, config.state_size), "logits": (batch, config.vocab_size)}
+        self._shapes = {
+            "state": (batch, config.state_size),
+            "logits": (num_logits or batch, config.vocab_size),
+        }
         inputs: dict[str, tuple[int, ...]] = {"state": self._shapes["state"]}
         if ids is not None:
             self._ids_shape = inputs["ids"] = ids
@@ -286,6 +354,14 @@ class _Signature:
         rows, columns = shape = self._shapes[name]
         values: FloatArray = self._outputs[name].read(rows * columns, np.float32).reshape(shape)
         return values
+
+
+def _times_by_batch(chunks: Iterable[tuple[int, int]]) -> dict[int, list[int]]:
+    """The lengths of the chunks of each batch size, longest first."""
+    times: dict[int, list[int]] = {}
+    for batch, num_tokens in sorted(chunks, reverse=True):
+        times.setdefault(batch, []).append(num_tokens)
+    return times
 
 
 def _cut(batch: int, plan: RowPlan) -> Iterator[tuple[slice, int]]:

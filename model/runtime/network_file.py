@@ -6,9 +6,11 @@ A network file is a LiteRT file with one signature for every size it can be run 
 ``step_<B>``           ``ids`` [B] int32, ``state`` [B, S] -> ``logits`` [B, V], ``state``
 ``logits_<B>``         ``state`` -> ``logits``
 ``prefill_<B>x<T>``    ``ids`` [B, T] int32, ``state`` -> ``state``
+``score_<B>x<T>``      ``ids`` [B, T] int32, ``state`` -> ``logits`` [T * B, V], ``state``
 =====================  ===================================================================
 
-All but ``ids`` are float32; S is ``ModelConfig.state_size``, V the vocabulary.
+All but ``ids`` are float32; S is ``ModelConfig.state_size``, V the vocabulary. Files of earlier
+versions have no ``score`` signatures, and need none.
 """
 
 from __future__ import annotations
@@ -40,6 +42,11 @@ def prefill_name(batch: int, time: int) -> str:
     return f"prefill_{batch}x{time}"
 
 
+def score_name(batch: int, time: int) -> str:
+    """Signature that reads ``time`` tokens in each of ``batch`` rows, with logits after each."""
+    return f"score_{batch}x{time}"
+
+
 def step_batches(names: Iterable[str]) -> list[int]:
     """Batch sizes of the ``step`` signatures among ``names``, ascending."""
     return sorted(int(m[1]) for name in names if (m := re.fullmatch(r"step_(\d+)", name)))
@@ -52,7 +59,16 @@ def logits_batches(names: Iterable[str]) -> list[int]:
 
 def prefill_chunks(names: Iterable[str]) -> list[tuple[int, int]]:
     """(batch, time) of the ``prefill`` signatures among ``names``, ascending."""
-    matches = (re.fullmatch(r"prefill_(\d+)x(\d+)", name) for name in names)
+    return _chunks("prefill", names)
+
+
+def score_chunks(names: Iterable[str]) -> list[tuple[int, int]]:
+    """(batch, time) of the ``score`` signatures among ``names``, ascending."""
+    return _chunks("score", names)
+
+
+def _chunks(kind: str, names: Iterable[str]) -> list[tuple[int, int]]:
+    matches = (re.fullmatch(rf"{kind}_(\d+)x(\d+)", name) for name in names)
     return sorted((int(m[1]), int(m[2])) for m in matches if m)
 
 

@@ -55,6 +55,13 @@ class NumpyRuntime:
         after = self.prefill(token_ids[:, np.newaxis], state)
         return self.logits(after), after
 
+    def score(self, token_ids: IntArray, state: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Reads ``token_ids`` [batch, time]: logits [batch, time, vocab] and the last state."""
+        logits = np.empty((*token_ids.shape, self._config.vocab_size), np.float32)
+        for time in range(token_ids.shape[1]):
+            logits[:, time], state = self.step(token_ids[:, time], state)
+        return logits, state.copy()
+
     def logits(self, state: FloatArray) -> FloatArray:
         """Logits [batch, vocab] of the next token, from the state alone."""
         logits = np.empty((len(state), self._config.vocab_size), np.float32)

@@ -17,8 +17,10 @@ from service.engine.scores import next_tokens, score_rows
 from service.engine.sequence import Sequence
 from service.engine.slots import SlotStates
 
-#: So many logits are gathered before prompts are scored by them, where nobody waits for a token.
-_SCORED_ROWS = 16
+#: Where nobody waits for a token, so many tokens of a prompt are scored at once,
+_STRETCH_TOKENS = 16
+#: and about so many of all prompts in one step.
+_SCORED_TOKENS = 64
 
 
 class Ending(NamedTuple):
@@ -28,6 +30,18 @@ class Ending(NamedTuple):
     finish_reason: FinishReason
     stop_token_id: int | None = None
     next: NextTokens | None = None
+
+
+class _Stretch(NamedTuple):
+    """Tokens of a prompt that are scored at once.
+
+    Attributes:
+        num_tokens: how many, from the next one on.
+        to_its_end: the prompt ends with them, and the job with the logits behind it.
+    """
+
+    num_tokens: int
+    to_its_end: bool
 
 
 class Decoder:
@@ -53,10 +67,9 @@ class Decoder:
 
     def step(self, sequences: SequenceOf[Sequence]) -> list[Ending]:
         """Advances all of ``sequences``, which must not be empty; returns those that ended."""
+        if all(_is_to_be_scored(sequence) for sequence in sequences):
+            return self._score_stretches(sequences)
         self._counters.count_step(len(sequences))
-        few = len(sequences) <= _SCORED_ROWS // 2
-        if few and all(_is_to_be_scored(sequence) for sequence in sequences):
-            return self._score_some_of_each(sequences)
         ordered, logits = self._logits_of(sequences)
         to_score, to_sample, to_end = [], [], []
         for row, sequence in enumerate(ordered):
@@ -138,38 +151,63 @@ class Decoder:
         self._score(sequences, logits, [_feed_next_of_prompt(sequence) for sequence in sequences])
         return _scored_to_the_end(sequences)
 
-    def _score_some_of_each(self, sequences: SequenceOf[Sequence]) -> list[Ending]:
-        """Scores the next few tokens of each prompt, where nobody waits for this step.
+    def _score_stretches(self, sequences: SequenceOf[Sequence]) -> list[Ending]:
+        """Scores several tokens of each prompt, where nobody waits for this step.
 
-        States token by token, then the logits of all at once, and of those behind the prompt where
-        a job ends with them: they take more work alone than among others.
+        Side by side are those of which as many tokens are scored; of many, some wait for the next
+        step.
         """
-        least = min(len(sequence.prompt) - sequence.num_read for sequence in sequences)
-        num_steps = min(least, _SCORED_ROWS // len(sequences))
-        ordered, first = self._states_of(sequences)
-        states, targets = [first], [_feed_next_of_prompt(sequence) for sequence in ordered]
-        for _ in range(num_steps - 1):
-            states.append(self._feed_without_logits(ordered))
+        groups: dict[_Stretch, list[Sequence]] = {}
+        num_tokens = 0
+        for sequence in sequences:
+            stretch = self._stretch(sequence)
+            groups.setdefault(stretch, []).append(sequence)
+            num_tokens += stretch.num_tokens
+            if num_tokens >= _SCORED_TOKENS:
+                break
+        endings = []
+        for stretch, group in groups.items():
+            endings += self._score_stretch(group, stretch)
+        return endings
+
+    def _stretch(self, sequence: Sequence) -> _Stretch:
+        """What to score of a prompt at once: no token behind the end of a document."""
+        rest = sequence.prompt[sequence.num_read : sequence.num_read + _STRETCH_TOKENS]
+        ends = np.flatnonzero(rest == self._end_of_text_id)
+        num_tokens = int(ends[0]) + 1 if len(ends) else len(rest)
+        to_its_end = (
+            not len(ends)
+            and sequence.num_read + num_tokens == len(sequence.prompt)
+            and sequence.needs_last_step
+            and not sequence.samples
+        )
+        return _Stretch(num_tokens, to_its_end)
+
+    def _score_stretch(self, sequences: list[Sequence], stretch: _Stretch) -> list[Ending]:
+        ordered, states = self._states_of(sequences)
+        logits = self._runtime.logits(states)
+        size = stretch.num_tokens
+        tokens = np.stack([s.prompt[s.num_read : s.num_read + size] for s in ordered])
+        num_fed = size if stretch.to_its_end else size - 1
+        following, states = self._runtime.score(tokens[:, :num_fed], states)
+        self._slots.scatter([sequence.slot for sequence in ordered], states)
+        for _ in range(1 + num_fed):
             self._counters.count_step(len(ordered))
-            targets += [_feed_next_of_prompt(sequence) for sequence in ordered]
-        last = [
-            sequence
-            for sequence in ordered
-            if not _is_to_be_scored(sequence) and sequence.needs_last_step and not sequence.samples
-        ]
-        if last:
-            states.append(self._feed_without_logits(last))
-            self._counters.count_step(len(last))
-        logits = self._runtime.logits(np.concatenate(states))
-        self._score(ordered * num_steps, logits[: len(targets)], targets)
-        endings = [
-            self._end(sequence, row)
-            for sequence, row in zip(last, logits[len(targets) :], strict=True)
-        ]
-        return endings + _scored_to_the_end(ordered)
+        for sequence, last in zip(ordered, tokens[:, -1], strict=True):
+            sequence.num_read += size
+            sequence.next_token = None if stretch.to_its_end else int(last)
+        rows = np.concatenate([logits[:, np.newaxis], following], axis=1)
+        self._score(
+            [sequence for sequence in ordered for _ in range(size)],
+            rows[:, :size].reshape(-1, rows.shape[2]),
+            tokens.ravel(),
+        )
+        if stretch.to_its_end:
+            return [self._end(s, row[-1]) for s, row in zip(ordered, rows, strict=True)]
+        return _scored_to_the_end(ordered)
 
     def _score(
-        self, sequences: SequenceOf[Sequence], logits: FloatArray, targets: list[int]
+        self, sequences: SequenceOf[Sequence], logits: FloatArray, targets: IntArray | list[int]
     ) -> None:
         num_top = [sequence.job.prompt_logprobs or 0 for sequence in sequences]
         scores = score_rows(logits, np.array(targets, np.int32), num_top, with_ranks=True)

@@ -22,6 +22,7 @@ SIZES = {
     "step_batches": (1, 4, 16, 64),
     "logits_batches": (1, 16),
     "prefill_chunks": ((1, 1), (1, 8), (16, 1), (16, 4)),
+    "score_chunks": ((1, 2), (1, 8), (16, 3)),
 }
 
 #: Odd sizes leave remainders in vectorised loops.

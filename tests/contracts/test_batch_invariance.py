@@ -97,6 +97,26 @@ def test_prefill_of_any_rows_cut_anywhere(
         np.testing.assert_array_equal(state, after[rows, stop])
 
 
+@settings(max_examples=25)
+@given(
+    rows=choices(24),
+    cuts=st.lists(st.integers(0, MAX_TOKENS), min_size=2, max_size=6).map(sorted),
+)
+def test_score_of_any_rows_cut_anywhere(
+    runtime: LiteRTRuntime,
+    token_ids: np.ndarray,
+    alone: tuple[np.ndarray, np.ndarray],
+    rows: list[int],
+    cuts: list[int],
+) -> None:
+    logits, after = alone
+    state = after[rows, cuts[0]]
+    for start, stop in itertools.pairwise(cuts):
+        scored, state = runtime.score(token_ids[rows, start:stop], state)
+        np.testing.assert_array_equal(scored, logits[rows, start:stop])
+        np.testing.assert_array_equal(state, after[rows, stop])
+
+
 @pytest.mark.parametrize("num_rows", [1, 2, 3, 4, 5, 8, 13, 16, 17, 33, 64, MAX_ROWS])
 def test_every_kind_of_batch_size(
     runtime: LiteRTRuntime,
@@ -128,13 +148,21 @@ def test_rows_in_a_batch_that_is_not_full(
     config: ModelConfig, weights: Weights, open_runtime: Callable[..., LiteRTRuntime]
 ) -> None:
     """A file without batch size 1, so that every processor has to leave rows idle."""
-    sizes = {"step_batches": (4, 16), "logits_batches": (4,), "prefill_chunks": ((4, 1), (4, 5))}
+    sizes = {
+        "step_batches": (4, 16),
+        "logits_batches": (4,),
+        "prefill_chunks": ((4, 1), (4, 5)),
+        "score_chunks": ((4, 3),),
+    }
     runtime = open_runtime(config, weights, quantise=True, **sizes)
     rng = np.random.default_rng(6)
     state = rng.normal(size=(16, config.state_size)).astype(np.float32)
     ids = rng.integers(0, config.vocab_size, (16, 7), np.int32)
     logits, after = runtime.step(ids[:, 0], state)
     read = runtime.prefill(ids, state)
+    scored = runtime.score(ids, state)
+    np.testing.assert_array_equal(scored[0][:, 0], logits)
+    np.testing.assert_array_equal(scored[1], read)
     for num_rows in (1, 2, 3, 5, 7, 15):
         rows = slice(16 - num_rows, 16)
         result = runtime.step(ids[rows, 0], state[rows])
@@ -142,3 +170,6 @@ def test_rows_in_a_batch_that_is_not_full(
         np.testing.assert_array_equal(result[1], after[rows])
         np.testing.assert_array_equal(runtime.logits(after[rows]), logits[rows])
         np.testing.assert_array_equal(runtime.prefill(ids[rows], state[rows]), read[rows])
+        result = runtime.score(ids[rows], state[rows])
+        np.testing.assert_array_equal(result[0], scored[0][rows])
+        np.testing.assert_array_equal(result[1], read[rows])

@@ -105,11 +105,13 @@ def test_sizes_can_be_chosen(tmp_path: Path) -> None:
             step_batches=(2, 3),
             logits_batches=(3,),
             prefill_chunks=((2, 1), (2, 5)),
+            score_chunks=((3, 4),),
         )
     )
     runtime = LiteRTRuntime(path, TIED)
     assert runtime.step_batches == (2, 3)
     assert runtime.prefill_chunks == ((2, 1), (2, 5))
+    assert runtime.score_chunks == ((3, 4),)
 
 
 def without(weights: Weights, name: str) -> Weights:

@@ -18,7 +18,12 @@ from model.runtime import network_file
 from model.runtime.litert_runtime import LiteRTRuntime
 
 CONFIG = ModelConfig(cell="gru", vocab_size=50, embedding_size=8, hidden_size=12)
-SIZES = {"step_batches": (1, 4), "logits_batches": (1, 4), "prefill_chunks": ((1, 1), (1, 4))}
+SIZES = {
+    "step_batches": (1, 4),
+    "logits_batches": (1, 4),
+    "prefill_chunks": ((1, 1), (1, 4)),
+    "score_chunks": ((1, 2), (1, 4)),
+}
 
 
 def exported(config: ModelConfig = CONFIG, **sizes: object) -> bytes:
@@ -71,6 +76,21 @@ def test_reading_no_tokens_copies_the_state(runtime: LiteRTRuntime) -> None:
     read = runtime.prefill(some_ids(3, 0), state)
     np.testing.assert_array_equal(read, state)
     assert not np.shares_memory(read, state)
+    logits, read = runtime.score(some_ids(3, 0), state)
+    assert logits.shape == (3, 0, CONFIG.vocab_size)
+    np.testing.assert_array_equal(read, state)
+    assert not np.shares_memory(read, state)
+
+
+def test_a_file_of_an_earlier_version_scores_step_by_step(
+    runtime: LiteRTRuntime, tmp_path: Path
+) -> None:
+    path = tmp_path / "network.tflite"
+    path.write_bytes(exported(score_chunks=()))
+    ids, state = some_ids(3, 7), some_state(3)
+    found, expected = LiteRTRuntime(path, CONFIG).score(ids, state), runtime.score(ids, state)
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -80,6 +100,7 @@ def test_inputs_are_not_modified(runtime: LiteRTRuntime, batch: int) -> None:
     before = state.copy(), ids.copy()
     runtime.step(ids[:, 0], state)
     runtime.prefill(ids, state)
+    runtime.score(ids, state)
     runtime.logits(state)
     np.testing.assert_array_equal(state, before[0])
     np.testing.assert_array_equal(ids, before[1])
@@ -88,12 +109,16 @@ def test_inputs_are_not_modified(runtime: LiteRTRuntime, batch: int) -> None:
 @pytest.mark.parametrize("batch", [1, 3])
 def test_results_are_the_callers_own(runtime: LiteRTRuntime, batch: int) -> None:
     state, ids = some_state(batch), some_ids(batch, 7)
-    results = [*runtime.step(ids[:, 0], state), runtime.prefill(ids, state), runtime.logits(state)]
+
+    def everything() -> list[np.ndarray]:
+        one_by_one = runtime.prefill(ids, state), runtime.logits(state)
+        return [*runtime.step(ids[:, 0], state), *runtime.score(ids, state), *one_by_one]
+
+    results = everything()
     kept = [array.copy() for array in results]
     for array in results:
         array.fill(7)
-    again = [*runtime.step(ids[:, 0], state), runtime.prefill(ids, state), runtime.logits(state)]
-    for array, first in zip(again, kept, strict=True):
+    for array, first in zip(everything(), kept, strict=True):
         np.testing.assert_array_equal(array, first)
 
 
@@ -115,6 +140,8 @@ def test_token_ids_outside_the_vocabulary_are_refused(runtime: LiteRTRuntime, ba
         runtime.step(np.array([bad_id]), some_state(1))
     with pytest.raises(ValueError, match="the vocabulary has 50"):
         runtime.prefill(np.array([[1, 2, 3, bad_id]]), some_state(1))
+    with pytest.raises(ValueError, match="the vocabulary has 50"):
+        runtime.score(np.array([[1, 2, 3, bad_id]]), some_state(1))
     after = runtime.step(some_ids(1), some_state(1))
     np.testing.assert_array_equal(after[0], expected[0])
 
@@ -131,6 +158,10 @@ def test_shapes_that_do_not_fit_are_refused(runtime: LiteRTRuntime) -> None:
             runtime.prefill(some_ids(batch), some_state(batch))
         with pytest.raises(ValueError, match="state has shape"):
             runtime.prefill(some_ids(batch, 2), some_state(batch + 1))
+        with pytest.raises(ValueError, match="token_ids has shape"):
+            runtime.score(some_ids(batch), some_state(batch))
+        with pytest.raises(ValueError, match="state has shape"):
+            runtime.score(some_ids(batch, 2), some_state(batch + 1))
         with pytest.raises(ValueError, match="state has shape"):
             runtime.logits(some_state(batch)[:, 1:])
 
@@ -162,6 +193,7 @@ def test_files_that_are_no_network_are_refused(network: Path, tmp_path: Path) ->
         ({"logits_batches": ()}, "lacks step, logits or prefill"),
         ({"prefill_chunks": ()}, "lacks step, logits or prefill"),
         ({"prefill_chunks": ((4, 8),)}, "no signature prefill_4x1"),
+        ({"score_chunks": ((8, 2),)}, "no signature step_8"),
     ],
 )
 def test_a_network_that_lacks_a_signature_is_refused(

@@ -16,6 +16,7 @@ def test_names_are_read_back() -> None:
         *map(network_file.step_name, (64, 1, 8)),
         *map(network_file.logits_name, (4, 1)),
         *(network_file.prefill_name(*sizes) for sizes in ((8, 1), (1, 32), (1, 8))),
+        *(network_file.score_name(*sizes) for sizes in ((4, 2), (1, 16))),
         "serving_default",
         "step_x",
         "prefill_8",
@@ -23,6 +24,7 @@ def test_names_are_read_back() -> None:
     assert network_file.step_batches(names) == [1, 8, 64]
     assert network_file.logits_batches(names) == [1, 4]
     assert network_file.prefill_chunks(names) == [(1, 8), (1, 32), (8, 1)]
+    assert network_file.score_chunks(names) == [(1, 16), (4, 2)]
 
 
 @given(content=st.binary(max_size=50))

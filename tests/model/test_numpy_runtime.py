@@ -70,6 +70,18 @@ def test_a_row_is_the_same_bits_in_any_batch(cell):
 
 
 @pytest.mark.parametrize("cell", CELLS)
+def test_score_is_step_token_by_token(cell):
+    runtime, token_ids = make_runtime(cell), ids(3, 5)
+    start = state = runtime.initial_state(3)
+    scored, last = runtime.score(token_ids, start)
+    for place in range(5):
+        logits, state = runtime.step(token_ids[:, place], state)
+        np.testing.assert_array_equal(scored[:, place], logits)
+    np.testing.assert_array_equal(last, state)
+    assert not np.shares_memory(runtime.score(token_ids[:, :0], start)[1], start)
+
+
+@pytest.mark.parametrize("cell", CELLS)
 def test_a_prompt_may_be_cut_anywhere(cell):
     runtime = make_runtime(cell)
     token_ids = ids(2, 6)

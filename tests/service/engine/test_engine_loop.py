@@ -226,6 +226,37 @@ def test_a_prompt_can_be_scored_and_continued(loop):
     assert events[2].scores.top_token_ids.shape == (1, 0)
 
 
+def test_many_prompts_of_all_lengths_are_scored_at_once_and_what_may_follow():
+    """Documents that end anywhere in them included."""
+    rng, runtime = np.random.default_rng(2), FakeRuntime(vocab_size=12)
+    loop = EngineLoop(runtime, end_of_text_id=END)
+    prompts = [tuple(rng.integers(0, 12, rng.integers(1, 40)).tolist()) for _ in range(30)]
+    prompts += [(END,), (4, END), (END, 4), (4,) * 16, (4,) * 17, (END,) * 20]
+    jobs = [
+        Job(
+            job_id=f"{n}",
+            prompt_token_ids=prompt,
+            max_tokens=0,
+            prompt_logprobs=0,
+            prompt_logprobs_from=1,
+            next_top_k=3,
+        )
+        for n, prompt in enumerate(prompts)
+    ]
+    by_job = run(loop, *jobs)
+    for job in jobs:
+        prompt, events = job.prompt_token_ids, by_job[job.job_id]
+        scored = [event for event in events if isinstance(event, PromptScored)]
+        found = [value for event in scored for value in event.scores.logprobs]
+        expected = [
+            log_softmax(expected_logits(runtime, prompt[:place])[None])[0, prompt[place]]
+            for place in range(1, len(prompt))
+        ]
+        assert found == expected
+        logits = expected_logits(runtime, prompt)
+        assert events[-1].next.token_ids.tolist() == np.argsort(-logits)[:3].tolist()
+
+
 @pytest.mark.parametrize("prompt", [(), (4,), (4, 2, 7)])
 def test_what_may_follow_the_prompt(prompt):
     runtime = FakeRuntime(vocab_size=50)
