@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -33,6 +34,7 @@ _HEAD = re.compile(
     rb"((?:[A-Za-z0-9-]{1,64}: ?[\x20-\x7e]{0,1024}\r\n){1,64})\r\n"
 )
 _LENGTH = re.compile(r"[0-9]{1,5}")
+_LOG_SECONDS = 1.0
 #: With one of these, or two of a name, a request is not an everyday one.
 _UNUSUAL = ("transfer-encoding", "content-encoding", "expect", "upgrade")
 
@@ -59,6 +61,8 @@ class QuickRefusal:
 
     def __init__(self, front: Front) -> None:
         self._front = front
+        self._num_unlogged = 0
+        self._next_log = 0.0
 
     def is_full(self, num_ahead: int) -> bool:
         """Whether some model has no room for one sequence more. Cheap, to be asked first.
@@ -70,7 +74,7 @@ class QuickRefusal:
         return not all(model.engines.has_room(num_ahead + 1) for model in models)
 
     def of(self, request: bytes, num_ahead: int) -> Refused | None:
-        """The refusal of ``request``, counted and logged as any other.
+        """The refusal of ``request``, counted as any other.
 
         Args:
             request: what a connection has received.
@@ -96,11 +100,22 @@ class QuickRefusal:
             return None
         error, about_model = found
         request_id = name_request(headers.get("x-request-id", ""))
-        logger.info("%s refused: %d %s", request_id, error.status, error.code)
+        self._log(request_id, error)
         count_refusal(error)
         count_request(record, error.status)
         keeps = headers.get("connection", "keep-alive").lower() != "close"
         return Refused(_answer(error, {"x-request-id": request_id, **about_model}, keeps), keeps)
+
+    def _log(self, request_id: str, error: ApiError) -> None:
+        """Each by itself for who wants to know; else one line a second, for there are many."""
+        logger.debug("%s refused: %d %s", request_id, error.status, error.code)
+        self._num_unlogged += 1
+        now = time.monotonic()
+        if now >= self._next_log:
+            logger.info(
+                "%d completions refused: %d %s", self._num_unlogged, error.status, error.code
+            )
+            self._num_unlogged, self._next_log = 0, now + _LOG_SECONDS
 
     def _look_for_room(
         self, headers: Mapping[str, str], body: bytes, num_ahead: int

@@ -225,3 +225,11 @@ def test_no_bytes_bring_it_down(refusal, noise, at):
     request = written({"prompt": "In"})
     refusal.of(noise, 0)
     refusal.of(request[:at] + noise + request[at:], 0)
+
+
+def test_many_refusals_are_one_line_of_the_log(refusal, caplog):
+    with caplog.at_level("INFO", "service.quick_refusal"):
+        for _ in range(500):
+            refusal.of(written({"prompt": "In"}), 0)
+    assert len(caplog.messages) <= 3
+    assert all(re.fullmatch(r"\d+ completions refused: 503 overloaded", m) for m in caplog.messages)
