@@ -82,7 +82,7 @@ def _add_headers(front: Front, response: Response) -> Response:
     response.headers["x-request-id"] = g.request_id
     if request.path.startswith("/v1/"):
         model = g.get("model") or front.models.default
-        response.headers["foretoken-model"] = f"{model.id}@{model.version}"
+        response.headers["foretoken-model"] = model.id_and_version
     if g.get("ignored_fields"):
         response.headers["foretoken-ignored-fields"] = g.ignored_fields
     return response

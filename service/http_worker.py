@@ -7,7 +7,6 @@ send nothing would keep all others waiting.
 
 from __future__ import annotations
 
-import json
 import logging
 import selectors
 import socket
@@ -26,6 +25,7 @@ from service.express import is_express, is_whole, received
 from service.lingering_close import LingeringClose
 from service.peer import has_hung_up
 from service.quick_refusal import QuickRefusal, asks_for_completion
+from service.raw_answer import raw_answer
 
 logger = logging.getLogger(__name__)
 
@@ -177,12 +177,4 @@ def _api_error(exc: Exception) -> ApiError:
 
 
 def _response(error: ApiError, request_id: str) -> bytes:
-    body = json.dumps(error.body(), separators=(",", ":")).encode("ascii")
-    head = (
-        f"HTTP/1.1 {error.status} Error\r\n"
-        "Connection: close\r\n"
-        "Content-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n"
-        f"x-request-id: {request_id}\r\n\r\n"
-    )
-    return head.encode("ascii") + body
+    return raw_answer(error, "Error", {"Connection": "close"}, {"x-request-id": request_id})

@@ -82,7 +82,7 @@ class ModelSwitch:
         replaced = self._models.replace(models)
         self._retired += [(self._generation, model) for model in replaced]
         self._generation = number
-        logger.info("now serving %s", ", ".join(f"{m.id}@{m.version}" for m in models))
+        logger.info("now serving %s", ", ".join(m.id_and_version for m in models))
 
     def _prepare(self, generation: int) -> None:
         """Makes the models of ``generation``, those that stay as they are excepted."""

@@ -8,7 +8,6 @@ is unusual in any way or wrong in any other is not judged here: the application 
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time
@@ -23,7 +22,8 @@ from service.front import Front
 from service.json_body import parse_json_object
 from service.metrics import count_refusal, count_request
 from service.protocol.completions import CompletionRequest
-from service.protocol.parse import parse_request
+from service.protocol.parse import asks_to_be_strict, parse_request
+from service.raw_answer import raw_answer
 from service.request_record import RequestRecord, name_request
 
 logger = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ class QuickRefusal:
             return None
         fields = parse_json_object(body)
         model = front.models.find(fields.get("model"))
-        strict = headers.get("foretoken-strict", "").strip().lower() == "true"
+        strict = asks_to_be_strict(headers.get("foretoken-strict", ""))
         parsed = parse_request(CompletionRequest, fields, model.limits, strict=strict)
         front.check_open()
         try:
@@ -139,7 +139,7 @@ class QuickRefusal:
         except ApiError as error:
             if error.code != "overloaded":
                 raise
-            about_model = {"foretoken-model": f"{model.id}@{model.version}"}
+            about_model = {"foretoken-model": model.id_and_version}
             if ignored := parsed.ignored_header():
                 about_model["foretoken-ignored-fields"] = ignored
             return error, about_model
@@ -148,19 +148,13 @@ class QuickRefusal:
 
 def _answer(error: ApiError, more_headers: Mapping[str, str], keeps_connection: bool) -> bytes:
     """As gunicorn and Flask would write it."""
-    body = json.dumps(error.body(), separators=(",", ":")).encode("ascii")
-    headers = {
+    before = {
         "Server": "gunicorn",
         "Date": formatdate(usegmt=True),
         "Connection": "keep-alive" if keeps_connection else "close",
-        "Content-Type": "application/json",
-        "Content-Length": str(len(body)),
-        **error.headers,
-        **more_headers,
     }
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    status = f"{error.status} {HTTPStatus(error.status).phrase.upper()}"
-    return f"HTTP/1.1 {status}\r\n{lines}\r\n".encode("latin-1") + body
+    reason = HTTPStatus(error.status).phrase.upper()
+    return raw_answer(error, reason, before, {**error.headers, **more_headers})
 
 
 def asks_for_completion(request: bytes) -> bool:

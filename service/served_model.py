@@ -53,6 +53,11 @@ class ServedModel:
         """The bundle's version."""
         return str(self.bundle.manifest.version or 0)
 
+    @property
+    def id_and_version(self) -> str:
+        """As the header ``foretoken-model`` has it."""
+        return f"{self.id}@{self.version}"
+
     @cached_property
     def fingerprint(self) -> str:
         """Changes if, and only if, answers to the same request may change."""

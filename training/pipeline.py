@@ -103,7 +103,7 @@ class Pipeline:
         if settings.corpus is None:
             raise ConfigurationError("--corpus is missing; give a file or folder of text")
         base = self._base
-        if base is not None:
+        if base is not None and settings.average_with:
             alike_bundles([base.directory, *settings.average_with])
         with prepare_progress(sys.stderr) as show:
             prepared = prepare(

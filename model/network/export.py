@@ -204,19 +204,20 @@ class _Network:
 
     def add_prefill(self, graph: Graph, batch: int, num_tokens: int) -> None:
         """Several tokens per row, one after the other: the new state."""
-        ids = graph.input("ids", (batch, num_tokens), np.int32)
-        state = graph.input("state", (batch, self._config.state_size), np.float32)
-        by_time = graph.column_by_column(ids)
-        _, new_state = self._run_layers(graph, by_time, state, num_tokens=num_tokens)
+        _, new_state = self._read_chunk(graph, batch, num_tokens)
         graph.finish(state=new_state)
 
     def add_score(self, graph: Graph, batch: int, num_tokens: int) -> None:
         """Several tokens per row, one after the other: the logits after each, the new state."""
+        hiddens, new_state = self._read_chunk(graph, batch, num_tokens)
+        graph.finish(logits=self._logits(graph, graph.stack_rows(hiddens)), state=new_state)
+
+    def _read_chunk(self, graph: Graph, batch: int, num_tokens: int) -> tuple[list[Tensor], Tensor]:
+        """Inputs for several tokens per row, and all layers over them, as ``_run_layers``."""
         ids = graph.input("ids", (batch, num_tokens), np.int32)
         state = graph.input("state", (batch, self._config.state_size), np.float32)
         by_time = graph.column_by_column(ids)
-        hiddens, new_state = self._run_layers(graph, by_time, state, num_tokens=num_tokens)
-        graph.finish(logits=self._logits(graph, graph.stack_rows(hiddens)), state=new_state)
+        return self._run_layers(graph, by_time, state, num_tokens=num_tokens)
 
     def _run_layers(
         self, graph: Graph, ids: Tensor, state: Tensor, *, num_tokens: int

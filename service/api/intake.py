@@ -17,7 +17,7 @@ from service.errors import ApiError, shown
 from service.front import Front
 from service.json_body import parse_json_object
 from service.large_bodies import SMALL_BODY_BYTES
-from service.protocol.parse import Request, parse_request
+from service.protocol.parse import Request, asks_to_be_strict, parse_request
 from service.request_record import current_record
 from service.served_model import ServedModel
 
@@ -36,7 +36,7 @@ def take_request(front: Front, shape: type[RequestT]) -> tuple[ServedModel, Requ
     model = front.models.borrow(body.get("model"))
     current_record().at_end(partial(front.models.give_back, model))
     g.model = model
-    strict = request.headers.get("foretoken-strict", "").strip().lower() == "true"
+    strict = asks_to_be_strict(request.headers.get("foretoken-strict", ""))
     parsed = parse_request(shape, body, model.limits, strict=strict)
     g.ignored_fields = parsed.ignored_header()
     front.check_open()

@@ -58,6 +58,11 @@ class Parsed(Generic[RequestT]):
         return ",".join(safe[:_MAX_NAMED_FIELDS])
 
 
+def asks_to_be_strict(header: str) -> bool:
+    """Whether the header ``foretoken-strict`` of a request wants unknown fields refused."""
+    return header.strip().lower() == "true"
+
+
 def parse_request(
     shape: type[RequestT], body: Mapping[str, Any], limits: Limits, *, strict: bool
 ) -> Parsed[RequestT]:
