@@ -15,6 +15,15 @@ from model.errors import TrainingError
 from model.state import IntArray
 from training.token_file import TokenArray
 
+#: A stream's state is zeroed after so many tokens on average, though its text goes on: a corpus of
+#: few documents seldom shows a network the state that each of its readings starts from, and some
+#: networks settle in states from which there is no way back (docs/experiments.md). After Melis,
+#: Dyer and Blunsom, "On the State of the Art of Evaluation in Neural Language Models" (2018).
+TOKENS_FROM_ZERO = 1_024
+
+#: And not before so many windows on average, so that most windows follow from another.
+MIN_WINDOWS_FROM_ZERO = 8
+
 
 class Window(NamedTuple):
     """What one training step reads.
@@ -39,7 +48,8 @@ class StreamBatches:
     The token ids form a ring (the last token's successor is the first, which starts a document).
     In epoch e stream b reads ``ids[offset_e + b * stream_tokens :]``; the offset is drawn anew for
     each epoch, so that windows and batches never repeat. A window's state follows from the window
-    before it; it is zeroed before each end-of-text token and where an epoch begins.
+    before it; it is zeroed before each end-of-text token, where an epoch begins, and now and then
+    before a window, drawn for each stream and step (``TOKENS_FROM_ZERO``).
 
     Args:
         token_ids: [tokens] of any unsigned type, memory-mapped.
@@ -88,9 +98,15 @@ class StreamBatches:
         ids = self.token_ids[positions % len(self.token_ids)].astype(np.int32)
         inputs = ids[:, :-1]
         reset = inputs == self.end_of_text_id
-        if index == 0:
-            reset[:, 0] = True
+        reset[:, 0] |= self._begins_anew(step) if index else True
         return Window(inputs, ids[:, 1:], reset, index == 0)
+
+    def _begins_anew(self, step: int) -> NDArray[np.bool_]:
+        """[batch]: whose state is zeroed before ``step`` although the text goes on."""
+        counter = [0, 0, 0, 1 + step]
+        generator = np.random.Generator(np.random.Philox(key=self.seed, counter=counter))
+        stretch = max(TOKENS_FROM_ZERO, MIN_WINDOWS_FROM_ZERO * self.window)
+        return generator.random(self.batch_size) < self.window / stretch
 
     def _offset(self, epoch: int) -> int:
         generator = np.random.Generator(np.random.Philox(key=self.seed, counter=epoch))

@@ -49,10 +49,19 @@ def test_states_are_reset_before_each_document_and_where_an_epoch_begins():
     batches = StreamBatches(ids, 2, 10, END_OF_TEXT, 3)
     for step in range(2 * batches.windows_per_epoch):
         piece = batches.read(step)
-        expected = piece.inputs == END_OF_TEXT
-        expected[:, 0] |= piece.starts_epoch
-        assert np.array_equal(piece.reset, expected)
+        assert piece.reset[piece.inputs == END_OF_TEXT].all()
+        assert not piece.reset[:, 1:][piece.inputs[:, 1:] != END_OF_TEXT].any()
+        assert piece.reset[:, 0].all() or not piece.starts_epoch
         assert piece.starts_epoch == (step % batches.windows_per_epoch == 0)
+
+
+@pytest.mark.parametrize(("window", "tokens"), [(16, 1_024), (128, 1_024), (512, 8 * 512)])
+def test_now_and_then_a_stream_starts_from_zero_although_its_text_goes_on(window, tokens):
+    batches = StreamBatches(numbered_ids(64 * 40_000), 64, window, END_OF_TEXT, 3)
+    resets = np.stack([batches.read(step).reset[:, 0] for step in range(1, 78)])
+    assert resets.mean() == pytest.approx(window / tokens, rel=0.3)
+    assert (resets.sum(axis=1) < 64).all()
+    assert np.array_equal(batches.read(7).reset, batches.read(7).reset)
 
 
 def test_a_window_depends_on_its_step_and_the_seed_alone():
