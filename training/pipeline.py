@@ -48,6 +48,7 @@ from training.speed import estimate_speed, processor_has_bfloat16
 from training.splits import Split
 from training.token_file import TokenArray
 from training.train import Trainer, trained_weights
+from training.widening import widen
 
 #: What a bundle's self-check reads. A sentence of our own: a bundle that is handed on must not
 #: quote the text it was made from.
@@ -355,7 +356,8 @@ class Pipeline:
     def _initial_weights(self, plan: Plan) -> dict[str, FloatArray] | None:
         if plan.initial_weights is None:
             return None
-        return mean_weights([Path(path) for path in (plan.initial_weights, *plan.averaged_with)])
+        paths = [Path(path) for path in (plan.initial_weights, *plan.averaged_with)]
+        return widen(mean_weights(paths), load_bundle(paths[0]).config, plan.config, plan.seed)
 
     def _evaluated_from(self) -> object:
         if not (self._run.evaluation.exists() and self._run.network.exists()):

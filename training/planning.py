@@ -17,6 +17,7 @@ from model.config import ModelConfig
 from model.errors import ConfigurationError
 from training.plan import Dtype, Plan
 from training.settings import Settings
+from training.widening import widened_config
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def make_plan(
         processor_has_bfloat16: whether bfloat16 is worth measuring at all.
 
     Raises:
-        ConfigurationError: a size is set that contradicts the bundle to fine-tune.
+        ConfigurationError: a size is set that the bundle to fine-tune cannot be given.
     """
     dtype: Dtype = "float32"
     if settings.compute_dtype != "auto":
@@ -224,7 +225,7 @@ def _learning_rate(config: ModelConfig, *, fine_tune: bool) -> float:
 
 
 def _fine_tuned_config(settings: Settings, base: ModelConfig) -> ModelConfig:
-    """The sizes of ``base``, with the dropout asked for.
+    """The sizes of ``base`` or greater widths, with the dropout asked for.
 
     Raises:
         ConfigurationError: another size is set.
@@ -232,8 +233,6 @@ def _fine_tuned_config(settings: Settings, base: ModelConfig) -> ModelConfig:
     asked = {
         "cell": (settings.cell, base.cell),
         "layers": (settings.layers, base.num_layers),
-        "hidden-size": (settings.hidden_size, base.hidden_size),
-        "embedding-size": (settings.embedding_size, base.embedding_size),
         "tie-embeddings": (settings.tie_embeddings, base.tie_embeddings),
     }
     for key, (value, fixed) in asked.items():
@@ -241,4 +240,5 @@ def _fine_tuned_config(settings: Settings, base: ModelConfig) -> ModelConfig:
             raise ConfigurationError(
                 f"--{key} is {value}, but the bundle given by --from has {fixed}; leave it out"
             )
-    return replace(base, dropout=settings.dropout or 0.0)
+    config = widened_config(base, settings.hidden_size, settings.embedding_size)
+    return replace(config, dropout=settings.dropout or 0.0)

@@ -86,7 +86,8 @@ class Settings(BaseModel):
     )
     from_bundle: Path | None = Field(
         None,
-        description="bundle to fine-tune: its tokenizer, sizes and weights are kept",
+        description="bundle to fine-tune: its tokenizer, sizes and weights are kept; a greater "
+        "--hidden-size or --embedding-size makes its network wider",
         json_schema_extra=_PREPARE,
     )
     average_with: Annotated[tuple[Path, ...], BeforeValidator(_paths)] = Field(

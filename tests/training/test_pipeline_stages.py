@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from conftest import tiny_settings
 
@@ -10,6 +11,7 @@ from model.bundle.load import load_bundle
 from model.bundle.versions import list_versions
 from model.errors import ConfigurationError, TrainingError
 from model.network.weights_file import read_weights
+from model.runtime.numpy_runtime import NumpyRuntime
 from training.evaluate import quality_loss
 from training.pipeline import Pipeline
 from training.run_directory import RunDirectory, read_json, write_json
@@ -173,3 +175,26 @@ def test_fine_tuning_keeps_tokenizer_and_sizes_and_starts_from_the_weights(
     weights, _ = trained_weights(run)
     for name, value in read_weights(base.weights_path).items():
         assert abs(weights[name] - value).max() < 1e-5, name
+
+
+def test_fine_tuning_can_go_on_with_a_wider_network(finished, fine_tuning, tmp_path):
+    wide = {**fine_tuning, "hidden_size": 60, "embedding_size": 50}
+    settings = tiny_settings(**wide, steps=1, learning_rate=1e-7)
+    run = RunDirectory(tmp_path / "runs" / "wider")
+    Pipeline(run, settings, lambda line: None).run_all()
+    narrow, wider = (
+        load_bundle(path) for path in (finished.bundles / "tales", tmp_path / "bundles" / "wider")
+    )
+    assert (wider.config.hidden_size, wider.config.embedding_size) == (60, 50)
+    prompt = np.arange(1, 200, 7)
+    expected, found = (logits_after(bundle, prompt) for bundle in (narrow, wider))
+    assert np.abs(expected).max() > 1
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-2)
+
+
+def logits_after(bundle, token_ids):
+    """Of the token after ``token_ids``, by the weights kept in ``bundle``."""
+    runtime = NumpyRuntime(bundle.config, read_weights(bundle.weights_path))
+    return runtime.logits(
+        runtime.prefill(token_ids[None].astype(np.int32), runtime.initial_state(1))
+    )

@@ -168,8 +168,8 @@ def test_fine_tuning_keeps_the_sizes_and_learns_slowly(tmp_path):
     [
         ("cell", "lstm"),
         ("layers", 2),
-        ("hidden_size", 97),
-        ("embedding_size", 33),
+        ("hidden_size", 95),
+        ("embedding_size", 31),
         ("tie_embeddings", False),
     ],
 )
@@ -178,6 +178,12 @@ def test_sizes_that_contradict_the_bundle_are_refused(key, value):
     with pytest.raises(ConfigurationError, match=f"{name} is {value}, but the bundle"):
         plan_for({key: value}, base=BASE)
     assert plan_for({key: getattr(BASE, key if key != "layers" else "num_layers")}, base=BASE)
+
+
+def test_fine_tuning_can_widen_the_network(tmp_path):
+    plan = plan_for({"hidden_size": 128, "embedding_size": 48}, base=BASE, base_directory=tmp_path)
+    assert replace(plan.config, hidden_size=96, embedding_size=32, dropout=0.4) == BASE
+    assert (plan.config.hidden_size, plan.config.embedding_size) == (128, 48)
 
 
 def test_a_plan_survives_being_saved():

@@ -322,7 +322,7 @@ _KINDS: dict[Callable[[random.Random, RealProse], str], float] = {
     _forms("contrast", 2): 6,
     _forms("dialogue", 1): 7,
     _forms("letter", 1): 7,
-    _forms("story", 2): 30,
+    _forms("story", 2): 60,
     _forms("adjective", 2): 5,
     _no_language: 14,
     _other_things: 4,
