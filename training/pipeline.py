@@ -48,7 +48,7 @@ from training.speed import estimate_speed, processor_has_bfloat16
 from training.splits import Split
 from training.token_file import TokenArray
 from training.train import Trainer, trained_weights
-from training.widening import widen
+from training.widening import widened_config
 
 #: What a bundle's self-check reads. A sentence of our own: a bundle that is handed on must not
 #: quote the text it was made from.
@@ -97,15 +97,17 @@ class Pipeline:
         """Corpus to tokenizer and token ids.
 
         Raises:
-            ConfigurationError: no corpus is given, or the bundles to start from are not alike.
+            ConfigurationError: no corpus is given, or the bundles to start from are not alike or
+                cannot be given the widths asked for.
             CorpusError: a text cannot be used; names the file.
         """
         settings = self._settings
         if settings.corpus is None:
             raise ConfigurationError("--corpus is missing; give a file or folder of text")
         base = self._base
-        if base is not None and settings.average_with:
-            alike_bundles([base.directory, *settings.average_with])
+        if base is not None:
+            config = widened_config(base.config, settings.hidden_size, settings.embedding_size)
+            alike_bundles([base.directory, *settings.average_with], config)
         with prepare_progress(sys.stderr) as show:
             prepared = prepare(
                 PrepareSettings(
@@ -357,7 +359,7 @@ class Pipeline:
         if plan.initial_weights is None:
             return None
         paths = [Path(path) for path in (plan.initial_weights, *plan.averaged_with)]
-        return widen(mean_weights(paths), load_bundle(paths[0]).config, plan.config, plan.seed)
+        return mean_weights(paths, plan.config, plan.seed)
 
     def _evaluated_from(self) -> object:
         if not (self._run.evaluation.exists() and self._run.network.exists()):

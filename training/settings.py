@@ -93,7 +93,7 @@ class Settings(BaseModel):
     average_with: Annotated[tuple[Path, ...], BeforeValidator(_paths)] = Field(
         (),
         description="further bundles, separated by commas: the mean of their weights and those of "
-        "--from is fine-tuned",
+        "--from is fine-tuned, narrower ones widened first",
         json_schema_extra=_TRAIN,
     )
     minutes: float = Field(

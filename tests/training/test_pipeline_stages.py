@@ -13,6 +13,7 @@ from model.errors import ConfigurationError, TrainingError
 from model.network.weights_file import read_weights
 from model.runtime.numpy_runtime import NumpyRuntime
 from training.evaluate import quality_loss
+from training.initial_weights import mean_weights
 from training.pipeline import Pipeline
 from training.run_directory import RunDirectory, read_json, write_json
 from training.settings import Settings
@@ -142,17 +143,20 @@ def test_fine_tuning_can_start_from_the_mean_of_bundles(finished, fine_tuning, t
 def test_bundles_that_are_not_alike_are_refused_before_any_text_is_read(
     finished, fine_tuning, tmp_path
 ):
-    other = RunDirectory(tmp_path / "runs" / "wide")
-    settings = tiny_settings(hidden_size=24, steps=1, corpus=None, bundles=tmp_path / "bundles")
+    other = RunDirectory(tmp_path / "runs" / "deep")
+    settings = tiny_settings(layers=2, steps=1, corpus=None, bundles=tmp_path / "bundles")
     shutil.copytree(finished.run.prepared, other.prepared)
     pipeline = Pipeline(other, settings, lambda line: None)
     for stage in (pipeline.train, pipeline.evaluate, pipeline.export, pipeline.publish):
         stage()
-    wide = str(tmp_path / "bundles" / "wide")
+    deep = str(tmp_path / "bundles" / "deep")
     run = RunDirectory(tmp_path / "runs" / "mean")
-    mean = Pipeline(run, tiny_settings(**fine_tuning, average_with=wide), lambda line: None)
-    with pytest.raises(ConfigurationError, match=r"wide/1 cannot be averaged .* other sizes"):
+    mean = Pipeline(run, tiny_settings(**fine_tuning, average_with=deep), lambda line: None)
+    with pytest.raises(ConfigurationError, match=r"deep/1 cannot be averaged .* number of layers"):
         mean.prepare()
+    narrow = Pipeline(run, tiny_settings(**{**fine_tuning, "hidden_size": 47}), lambda line: None)
+    with pytest.raises(ConfigurationError, match=r"--hidden-size is 47, but the bundle .* has 48"):
+        narrow.prepare()
     assert not run.prepared.exists()
     with pytest.raises(ValueError, match="--average-with needs --from"):
         Settings.model_validate({"average_with": "a,b"})
@@ -198,3 +202,25 @@ def logits_after(bundle, token_ids):
     return runtime.logits(
         runtime.prefill(token_ids[None].astype(np.int32), runtime.initial_state(1))
     )
+
+
+def test_a_mean_can_be_of_a_network_and_of_what_it_was_widened_to(finished, fine_tuning, tmp_path):
+    widths = {"hidden_size": 60, "embedding_size": 50}
+    wide = RunDirectory(tmp_path / "runs" / "wider")
+    settings = tiny_settings(**{**fine_tuning, **widths}, steps=30)
+    Pipeline(wide, settings, lambda line: None).run_all()
+    both = [finished.bundles / "tales", tmp_path / "bundles" / "wider"]
+    with pytest.raises(
+        ConfigurationError,
+        match=r"wider/1 is wider .* --hidden-size 60 and --embedding-size 50 at least",
+    ):
+        mean_weights(both, load_bundle(both[0]).config, seed=1)
+    config = load_bundle(both[1]).config
+    mean = mean_weights(both, config, seed=1)
+    one = read_weights(load_bundle(both[0]).weights_path)["layer_0/recurrent_kernel"]
+    two = read_weights(load_bundle(both[1]).weights_path)["layer_0/recurrent_kernel"]
+    shared = mean["layer_0/recurrent_kernel"].reshape(60, 4, 60)[:48, :, :48]
+    expected = (one.reshape(48, 4, 48) + two.reshape(60, 4, 60)[:48, :, :48]) / 2
+    np.testing.assert_allclose(shared, expected, rtol=0, atol=1e-6)
+    new = mean["layer_0/recurrent_kernel"].reshape(60, 4, 60)[48:, :, :48]
+    np.testing.assert_allclose(new, two.reshape(60, 4, 60)[48:, :, :48] / 2, rtol=0, atol=1e-6)

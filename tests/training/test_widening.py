@@ -11,9 +11,7 @@ from training.widening import widen, widened_config
 
 SIZES = [
     pytest.param({"tie_embeddings": True, "embedding_size": 6}, 21, 6, id="projection"),
-    pytest.param(
-        {"tie_embeddings": True, "embedding_size": 6}, 21, 11, id="both wider"
-    ),
+    pytest.param({"tie_embeddings": True, "embedding_size": 6}, 21, 11, id="both wider"),
     pytest.param({"tie_embeddings": True, "embedding_size": 13}, 21, 13, id="a projection appears"),
     pytest.param({"tie_embeddings": True, "embedding_size": 13}, 21, 21, id="tied, none appears"),
     pytest.param({"tie_embeddings": False, "embedding_size": 6}, 21, 9, id="not tied"),
