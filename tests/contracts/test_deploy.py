@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,24 @@ def test_pods_are_confined_and_asked_what_the_service_answers():
     assert paths == {"startupProbe": "/ready", "readinessProbe": "/ready"}
     drain_seconds = service_settings.Settings().drain_timeout_s
     assert pod["terminationGracePeriodSeconds"] > drain_seconds
+
+
+def test_the_images_hold_the_version_that_is_served_and_not_all_older_ones():
+    served = (ROOT / "bundles/travel/CURRENT").read_text("ascii").strip()
+    versions = {path.name for path in (ROOT / "bundles/travel").iterdir() if path.is_dir()}
+    left = {version for version in versions if not is_ignored(Path("bundles/travel", version))}
+    assert served in left
+    assert left <= {served, str(int(served) - 1)}
+
+
+def is_ignored(path: Path) -> bool:
+    """Whether ``.dockerignore`` leaves ``path`` out: the last pattern that fits decides."""
+    ignored = False
+    for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines():
+        pattern = line.removeprefix("!")
+        if any(fnmatchcase(str(part), pattern) for part in (path, *path.parents)):
+            ignored = not line.startswith("!")
+    return ignored
 
 
 def test_the_user_is_the_same_everywhere():
