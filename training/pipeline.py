@@ -107,7 +107,8 @@ class Pipeline:
         base = self._base
         if base is not None:
             config = widened_config(base.config, settings.hidden_size, settings.embedding_size)
-            alike_bundles([base.directory, *settings.average_with], config)
+            if settings.average_with:
+                alike_bundles([base.directory, *settings.average_with], config)
         with prepare_progress(sys.stderr) as show:
             prepared = prepare(
                 PrepareSettings(

@@ -83,10 +83,10 @@ def widen(
 
 def _widened_layer(name: str, fresh: FloatArray, old: FloatArray, num_gates: int) -> FloatArray:
     """``old`` [..., gates * old hidden] within ``fresh`` [..., gates * hidden]."""
-    wide = np.array(fresh).reshape(*fresh.shape[:-1], num_gates, -1)
-    values = old.reshape(*old.shape[:-1], num_gates, -1)
-    units = values.shape[-1]
+    units = old.shape[-1] // num_gates
+    rows = old.reshape(-1, num_gates, units)
+    wide = np.array(fresh).reshape(-1, num_gates, fresh.shape[-1] // num_gates)
     if not name.endswith("/bias"):
         wide[..., :units] = 0.0
-    wide[: len(values) if values.ndim > 2 else None, ..., :units] = values
+    wide[: len(rows), :, :units] = rows
     return wide.reshape(fresh.shape)
