@@ -11,13 +11,14 @@ from model.config import Cell
 from model.network.cells.recurrent_layer import RecurrentLayer
 from model.network.cells.scan import (
     Record,
-    bias_gradient,
+    columns,
     input_gradient,
     kept,
-    kernel_gradient,
-    previous_states,
     scan_time,
+    sigmoid_gradient,
+    tanh_gradient,
     transposed_weights,
+    weight_gradients,
 )
 
 
@@ -64,84 +65,95 @@ def _forward_and_gradient(
 ) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[..., tuple[tf.Tensor, ...]]]:
     """Hidden states and final state, and the function that takes their gradients back."""
     dtype = inputs.dtype
-    hidden_size = recurrent_kernel.shape[0]
+    input_size, hidden_size = kernel.shape[0], recurrent_kernel.shape[0]
     num_steps, batch_size = tf.shape(inputs)[0], tf.shape(inputs)[1]
     input_weights = transposed_weights(kernel, bias[0], dtype=dtype)
     hidden_weights = transposed_weights(recurrent_kernel, bias[1], dtype=dtype)
     kernel, recurrent_kernel = tf.cast(kernel, dtype), tf.cast(recurrent_kernel, dtype)
-    input_columns = tf.transpose(inputs, [0, 2, 1])
+    input_columns = columns(inputs)
     ones = tf.ones([1, batch_size], dtype)
 
-    def sums(weights: tf.Tensor, columns: tf.Tensor) -> list[tf.Tensor]:
-        product = tf.matmul(weights, tf.concat([columns, ones], axis=0))
-        return list(tf.split(tf.cast(product, tf.float32), 3, axis=0))
+    def sums(weights: tf.Tensor, read: tf.Tensor) -> list[tf.Tensor]:
+        """Of update and reset gate together, and of the candidate."""
+        product = tf.cast(tf.matmul(weights, read), tf.float32)
+        return list(tf.split(product, [2 * hidden_size, hidden_size], axis=0))
 
     def step(
         time: tf.Tensor, hidden: tf.Tensor
     ) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
         before = kept(hidden, keep, time)
-        update_x, reset_x, candidate_x = sums(input_weights, input_columns[time])
-        update_h, reset_h, candidate_h = sums(hidden_weights, tf.cast(before, dtype))
-        update = tf.sigmoid(update_x + update_h)
-        reset = tf.sigmoid(reset_x + reset_h)
+        input_read = tf.concat([input_columns[time], ones], axis=0)
+        hidden_read = tf.concat([tf.cast(before, dtype), ones], axis=0)
+        gates_x, candidate_x = sums(input_weights, input_read)
+        gates_h, candidate_h = sums(hidden_weights, hidden_read)
+        gates = tf.sigmoid(gates_x + gates_h)
+        update, reset = tf.split(gates, 2, axis=0)
         candidate = tf.tanh(candidate_x + reset * candidate_h)
         hidden = update * before + (1.0 - update) * candidate
         return (hidden,), (
-            tf.cast(tf.transpose(hidden), dtype),
-            update,
-            reset,
+            tf.cast(hidden, dtype),
+            input_read,
+            hidden_read,
+            gates,
             candidate,
             candidate_h,
             before,
         )
 
-    (final,), (hidden_record, *gate_records) = scan_time(
+    (final,), (output_record, input_record, hidden_record, *inner_records) = scan_time(
         step,
         (tf.transpose(initial),),
         [
-            Record([batch_size, hidden_size], dtype),
-            *[Record([hidden_size, batch_size], tf.float32)] * 5,
+            Record(hidden_size, batch_size, dtype),
+            Record(input_size + 1, batch_size, dtype),
+            Record(hidden_size + 1, batch_size, dtype),
+            Record(2 * hidden_size, batch_size, tf.float32),
+            *[Record(hidden_size, batch_size, tf.float32)] * 3,
         ],
         num_steps=num_steps,
     )
-    hiddens = hidden_record.stacked()
 
     def gradient(d_hiddens: tf.Tensor, d_final: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        d_columns = columns(d_hiddens)
+
         def step_back(
             time: tf.Tensor, d_hidden: tf.Tensor
         ) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
-            update, reset, candidate, candidate_h, before = (
-                record.at(time) for record in gate_records
-            )
-            d_hidden += tf.cast(tf.transpose(d_hiddens[time]), tf.float32)
-            d_update = d_hidden * (before - candidate) * update * (1.0 - update)
-            d_candidate = d_hidden * (1.0 - update) * (1.0 - tf.square(candidate))
-            d_reset = d_candidate * candidate_h * reset * (1.0 - reset)
-            d_from_input = tf.concat([d_update, d_reset, d_candidate], axis=0)
-            d_from_hidden = tf.concat([d_update, d_reset, d_candidate * reset], axis=0)
-            d_from_hidden = tf.cast(d_from_hidden, dtype)
+            gates, candidate, candidate_h, before = (record.at(time) for record in inner_records)
+            update, reset = tf.split(gates, 2, axis=0)
+            d_hidden += tf.cast(d_columns[time], tf.float32)
+            d_update = sigmoid_gradient(update, d_hidden * (before - candidate))
+            d_candidate = tanh_gradient(candidate, d_hidden * (1.0 - update))
+            d_reset = sigmoid_gradient(reset, d_candidate * candidate_h)
+            d_gates = [tf.cast(d_update, dtype), tf.cast(d_reset, dtype)]
+            d_from_input = tf.concat([*d_gates, tf.cast(d_candidate, dtype)], axis=0)
+            d_from_hidden = tf.concat([*d_gates, tf.cast(d_candidate * reset, dtype)], axis=0)
             d_product = tf.cast(tf.matmul(recurrent_kernel, d_from_hidden), tf.float32)
             d_before = d_hidden * update + d_product
-            return (kept(d_before, keep, time),), (
-                tf.cast(tf.transpose(d_from_input), dtype),
-                tf.transpose(d_from_hidden),
-            )
+            return (kept(d_before, keep, time),), (d_from_input, d_from_hidden)
 
         (d_initial,), (d_input_record, d_hidden_record) = scan_time(
             step_back,
             (tf.transpose(d_final),),
-            [Record([batch_size, 3 * hidden_size], dtype)] * 2,
+            [Record(3 * hidden_size, batch_size, dtype)] * 2,
             num_steps=num_steps,
             backwards=True,
         )
-        d_from_inputs, d_from_hiddens = d_input_record.stacked(), d_hidden_record.stacked()
-        started_from = previous_states(tf.cast(initial, dtype), hiddens, keep)
+        d_from_inputs, d_from_hiddens = (
+            record.side_by_side() for record in (d_input_record, d_hidden_record)
+        )
+        d_kernel, d_input_bias = weight_gradients(
+            input_record.side_by_side(), d_from_inputs, input_size, 1
+        )
+        d_recurrent_kernel, d_hidden_bias = weight_gradients(
+            hidden_record.side_by_side(), d_from_hiddens, hidden_size, 1
+        )
         return (
-            input_gradient(d_from_inputs, kernel),
-            kernel_gradient(inputs, d_from_inputs),
-            kernel_gradient(started_from, d_from_hiddens),
-            tf.stack([bias_gradient(d_from_inputs), bias_gradient(d_from_hiddens)]),
+            input_gradient(d_from_inputs, kernel, num_steps),
+            d_kernel,
+            d_recurrent_kernel,
+            tf.concat([d_input_bias, d_hidden_bias], axis=0),
             tf.transpose(d_initial),
         )
 
-    return (hiddens, tf.transpose(final)), gradient
+    return (output_record.as_sequence(), tf.transpose(final)), gradient

@@ -11,13 +11,14 @@ from model.config import Cell
 from model.network.cells.recurrent_layer import RecurrentLayer
 from model.network.cells.scan import (
     Record,
-    bias_gradient,
+    columns,
     input_gradient,
     kept,
-    kernel_gradient,
-    previous_states,
     scan_time,
+    sigmoid_gradient,
+    tanh_gradient,
     transposed_weights,
+    weight_gradients,
 )
 
 
@@ -63,85 +64,82 @@ def _forward_and_gradient(
 ) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[..., tuple[tf.Tensor, ...]]]:
     """Hidden states and final state, and the function that takes their gradients back."""
     dtype = inputs.dtype
-    hidden_size = recurrent_kernel.shape[0]
+    input_size, hidden_size = kernel.shape[0], recurrent_kernel.shape[0]
     num_steps, batch_size = tf.shape(inputs)[0], tf.shape(inputs)[1]
     weights = transposed_weights(kernel, recurrent_kernel, bias, dtype=dtype)
+    # The three gates that are sigmoids side by side: few wide operators instead of many.
+    input_rows, forget_rows, candidate_rows, output_rows = tf.split(weights, 4, axis=0)
+    weights = tf.concat([input_rows, forget_rows, output_rows, candidate_rows], axis=0)
     kernel, recurrent_kernel = tf.cast(kernel, dtype), tf.cast(recurrent_kernel, dtype)
-    input_columns = tf.transpose(inputs, [0, 2, 1])
+    input_columns = columns(inputs)
     ones = tf.ones([1, batch_size], dtype)
 
     def step(
         time: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor
     ) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
-        hidden_before = tf.cast(kept(hidden, keep, time), dtype)
-        joined = tf.concat([input_columns[time], hidden_before, ones], axis=0)
-        sums = tf.cast(tf.matmul(weights, joined), tf.float32)
-        input_sum, forget_sum, candidate_sum, output_sum = tf.split(sums, 4, axis=0)
-        input_gate, forget_gate = tf.sigmoid(input_sum), tf.sigmoid(forget_sum)
-        candidate, output_gate = tf.tanh(candidate_sum), tf.sigmoid(output_sum)
+        read = tf.concat([input_columns[time], kept(hidden, keep, time), ones], axis=0)
+        sums = tf.cast(tf.matmul(weights, read), tf.float32)
+        gate_sums, candidate_sum = tf.split(sums, [3 * hidden_size, hidden_size], axis=0)
+        gates, candidate = tf.sigmoid(gate_sums), tf.tanh(candidate_sum)
+        input_gate, forget_gate, output_gate = tf.split(gates, 3, axis=0)
         before = kept(cell, keep, time)
         cell = forget_gate * before + input_gate * candidate
         cell_tanh = tf.tanh(cell)
-        hidden = output_gate * cell_tanh
-        return (hidden, cell), (
-            tf.cast(tf.transpose(hidden), dtype),
-            input_gate,
-            forget_gate,
-            candidate,
-            output_gate,
-            before,
-            cell_tanh,
-        )
+        hidden = tf.cast(output_gate * cell_tanh, dtype)
+        return (hidden, cell), (hidden, read, gates, candidate, before, cell_tanh)
 
-    (final_hidden, final_cell), (hidden_record, *gate_records) = scan_time(
+    initial_hidden, initial_cell = tf.split(tf.transpose(initial), 2, axis=0)
+    (final_hidden, final_cell), (hidden_record, read_record, *inner_records) = scan_time(
         step,
-        tf.split(tf.transpose(initial), 2, axis=0),
+        (tf.cast(initial_hidden, dtype), initial_cell),
         [
-            Record([batch_size, hidden_size], dtype),
-            *[Record([hidden_size, batch_size], tf.float32)] * 6,
+            Record(hidden_size, batch_size, dtype),
+            Record(input_size + hidden_size + 1, batch_size, dtype),
+            Record(3 * hidden_size, batch_size, tf.float32),
+            *[Record(hidden_size, batch_size, tf.float32)] * 3,
         ],
         num_steps=num_steps,
     )
-    hiddens = hidden_record.stacked()
+    final = tf.concat([tf.cast(final_hidden, tf.float32), final_cell], axis=0)
 
     def gradient(d_hiddens: tf.Tensor, d_final: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        d_columns = columns(d_hiddens)
+
         def step_back(
             time: tf.Tensor, d_hidden: tf.Tensor, d_cell: tf.Tensor
         ) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
-            input_gate, forget_gate, candidate, output_gate, before, cell_tanh = (
-                record.at(time) for record in gate_records
+            gates, candidate, before, cell_tanh = (record.at(time) for record in inner_records)
+            input_gate, forget_gate, output_gate = tf.split(gates, 3, axis=0)
+            d_hidden += tf.cast(d_columns[time], tf.float32)
+            d_cell += tanh_gradient(cell_tanh, d_hidden * output_gate)
+            d_parts = (
+                sigmoid_gradient(input_gate, d_cell * candidate),
+                sigmoid_gradient(forget_gate, d_cell * before),
+                tanh_gradient(candidate, d_cell * input_gate),
+                sigmoid_gradient(output_gate, d_hidden * cell_tanh),
             )
-            d_hidden += tf.cast(tf.transpose(d_hiddens[time]), tf.float32)
-            d_cell += d_hidden * output_gate * (1.0 - tf.square(cell_tanh))
-            d_sums = tf.concat(
-                [
-                    d_cell * candidate * input_gate * (1.0 - input_gate),
-                    d_cell * before * forget_gate * (1.0 - forget_gate),
-                    d_cell * input_gate * (1.0 - tf.square(candidate)),
-                    d_hidden * cell_tanh * output_gate * (1.0 - output_gate),
-                ],
-                axis=0,
-            )
-            d_sums = tf.cast(d_sums, dtype)
+            d_sums = tf.concat([tf.cast(part, dtype) for part in d_parts], axis=0)
             d_previous = tf.cast(tf.matmul(recurrent_kernel, d_sums), tf.float32)
             d_carry = kept(d_previous, keep, time), kept(d_cell * forget_gate, keep, time)
-            return d_carry, (tf.transpose(d_sums),)
+            return d_carry, (d_sums,)
 
-        (d_initial_hidden, d_initial_cell), (d_record,) = scan_time(
+        d_initial, (d_record,) = scan_time(
             step_back,
             tf.split(tf.transpose(d_final), 2, axis=0),
-            [Record([batch_size, 4 * hidden_size], dtype)],
+            [Record(4 * hidden_size, batch_size, dtype)],
             num_steps=num_steps,
             backwards=True,
         )
-        d_sums = d_record.stacked()
-        started_from = previous_states(tf.cast(initial[:, :hidden_size], dtype), hiddens, keep)
+        d_sums = d_record.side_by_side()
+        d_kernel, d_recurrent_kernel, d_bias = weight_gradients(
+            read_record.side_by_side(), d_sums, input_size, hidden_size, 1
+        )
         return (
-            input_gradient(d_sums, kernel),
-            kernel_gradient(inputs, d_sums),
-            kernel_gradient(started_from, d_sums),
-            bias_gradient(d_sums),
-            tf.transpose(tf.concat([d_initial_hidden, d_initial_cell], axis=0)),
+            input_gradient(d_sums, kernel, num_steps),
+            d_kernel,
+            d_recurrent_kernel,
+            d_bias[0],
+            tf.transpose(tf.concat(d_initial, axis=0)),
         )
 
-    return (hiddens, tf.transpose(tf.concat([final_hidden, final_cell], axis=0))), gradient
+    return (hidden_record.as_sequence(), tf.transpose(final)), gradient

@@ -14,14 +14,15 @@ import tensorflow as tf
 
 
 class Record(NamedTuple):
-    """What a tensor kept of every step looks like: its shape, numbers or scalars, and dtype."""
+    """What a tensor kept of every step looks like."""
 
-    shape: Sequence[int | tf.Tensor]
+    width: int | tf.Tensor
+    batch: tf.Tensor
     dtype: tf.DType
 
 
 class StepRecord:
-    """What a walk has kept of every time step: one tensor of a given shape per step, unstacked.
+    """What a walk has kept of every time step: a tensor [width, batch] per step, unstacked.
 
     The steps stay the tensors they were, so that keeping them for the walk back copies nothing.
     """
@@ -40,8 +41,17 @@ class StepRecord:
             element_dtype=self._dtype,
         )
 
-    def stacked(self) -> tf.Tensor:
-        """All steps as one tensor [time, *shape of a step]; a copy. ``time`` may be 0."""
+    def as_sequence(self) -> tf.Tensor:
+        """All steps as a sequence [time, batch, width]. ``time`` may be 0."""
+        return tf.transpose(self._stacked(), [0, 2, 1])
+
+    def side_by_side(self) -> tf.Tensor:
+        """All steps beside each other, [width, time * batch]. ``time`` may be 0."""
+        stacked = tf.transpose(self._stacked(), [1, 0, 2])
+        return tf.reshape(stacked, [tf.shape(stacked)[0], -1])
+
+    def _stacked(self) -> tf.Tensor:
+        """[time, width, batch], a copy."""
         return tf.raw_ops.TensorListStack(
             input_handle=self._handle,
             element_shape=self._step_shape,
@@ -70,7 +80,7 @@ def scan_time(
         The tensors carried out of the walk, and a record of each kept tensor, in time order
         whichever way the walk went.
     """
-    shapes = [tf.stack(record.shape) for record in records]
+    shapes = [tf.stack([record.width, record.batch]) for record in records]
     handles = tuple(
         tf.raw_ops.TensorListReserve(
             element_shape=shape, num_elements=num_steps, element_dtype=record.dtype
@@ -111,46 +121,29 @@ def transposed_weights(*weights: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     return tf.transpose(tf.cast(tf.concat(rows, axis=0), dtype))
 
 
-def input_gradient(output_gradient: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+def columns(sequence: tf.Tensor) -> tf.Tensor:
+    """[time, batch, width] -> [time, width, batch]: its steps as they are inside a walk."""
+    return tf.transpose(sequence, [0, 2, 1])
+
+
+def input_gradient(sum_gradients: tf.Tensor, kernel: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
     """The gradient of [time, batch, in] inputs: one product over all steps.
 
-    ``output_gradient`` [time, batch, out] is that of the inputs times ``kernel`` [in, out].
+    ``sum_gradients`` [out, time * batch] is that of the inputs times ``kernel`` [in, out].
     """
-    shape = tf.shape(output_gradient)
-    rows = tf.reshape(output_gradient, [-1, kernel.shape[1]])
-    return tf.reshape(
-        tf.matmul(rows, kernel, transpose_b=True), [shape[0], shape[1], kernel.shape[0]]
-    )
+    product = tf.matmul(kernel, sum_gradients)
+    by_step = tf.reshape(product, [kernel.shape[0], num_steps, -1])
+    return tf.transpose(by_step, [1, 2, 0])
 
 
-def kernel_gradient(sequence: tf.Tensor, output_gradient: tf.Tensor) -> tf.Tensor:
-    """The gradient of a kernel that ``sequence`` is multiplied with: one product, float32.
+def weight_gradients(read: tf.Tensor, sum_gradients: tf.Tensor, *rows: int) -> list[tf.Tensor]:
+    """The gradients of the weights that were stacked and transposed: one product, float32.
 
-    ``sequence`` is [time, batch, in], ``output_gradient`` [time, batch, out]; returns [in, out].
+    ``read`` [rows of all, time * batch] is what they were multiplied with, ``sum_gradients``
+    [out, time * batch] the gradient of what that gave. Returns [rows, out] of each.
     """
-    rows = tf.reshape(sequence, [-1, sequence.shape[2]])
-    gradients = tf.reshape(output_gradient, [-1, output_gradient.shape[2]])
-    return tf.cast(tf.matmul(rows, gradients, transpose_a=True), tf.float32)
-
-
-def bias_gradient(output_gradient: tf.Tensor) -> tf.Tensor:
-    """The sum of [time, batch, out] over time and batch, float32 [out].
-
-    As a product with ones: several times as fast as a sum over the rows.
-    """
-    rows = tf.reshape(output_gradient, [-1, output_gradient.shape[2]])
-    rows = tf.cast(rows, tf.float32)
-    return tf.matmul(tf.ones([1, tf.shape(rows)[0]]), rows)[0]
-
-
-def previous_states(initial: tf.Tensor, states: tf.Tensor, keep: tf.Tensor | None) -> tf.Tensor:
-    """The state each step started from, reset included: [time, batch, hidden].
-
-    ``initial`` [batch, hidden] is the state before the first step, ``states`` [time, batch,
-    hidden] the one after each step, ``keep`` [time, batch, 1] is 0 where it was reset.
-    """
-    started_from = tf.concat([initial[tf.newaxis], states], axis=0)[:-1]
-    return started_from if keep is None else started_from * tf.cast(keep, states.dtype)
+    product = tf.matmul(read, sum_gradients, transpose_b=True)
+    return list(tf.split(tf.cast(product, tf.float32), rows, axis=0))
 
 
 def kept(state: tf.Tensor, keep: tf.Tensor | None, time: tf.Tensor) -> tf.Tensor:
@@ -158,4 +151,16 @@ def kept(state: tf.Tensor, keep: tf.Tensor | None, time: tf.Tensor) -> tf.Tensor
 
     ``keep`` is [time, batch, 1].
     """
-    return state if keep is None else state * tf.reshape(keep[time], [1, -1])
+    if keep is None:
+        return state
+    return state * tf.cast(tf.reshape(keep[time], [1, -1]), state.dtype)
+
+
+def sigmoid_gradient(sigmoid: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+    """``gradient`` times the derivative at ``sigmoid``, the function's value; in one pass."""
+    return tf.raw_ops.SigmoidGrad(y=sigmoid, dy=gradient)
+
+
+def tanh_gradient(tanh: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+    """``gradient`` times the derivative at ``tanh``, the function's value; in one pass."""
+    return tf.raw_ops.TanhGrad(y=tanh, dy=gradient)

@@ -11,13 +11,13 @@ from model.config import Cell
 from model.network.cells.recurrent_layer import RecurrentLayer
 from model.network.cells.scan import (
     Record,
-    bias_gradient,
+    columns,
     input_gradient,
     kept,
-    kernel_gradient,
-    previous_states,
     scan_time,
+    tanh_gradient,
     transposed_weights,
+    weight_gradients,
 )
 
 
@@ -60,53 +60,60 @@ def _forward_and_gradient(
 ) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[..., tuple[tf.Tensor, ...]]]:
     """Hidden states and final state, and the function that takes their gradients back."""
     dtype = inputs.dtype
-    hidden_size = recurrent_kernel.shape[0]
+    input_size, hidden_size = kernel.shape[0], recurrent_kernel.shape[0]
     num_steps, batch_size = tf.shape(inputs)[0], tf.shape(inputs)[1]
     weights = transposed_weights(kernel, recurrent_kernel, bias, dtype=dtype)
     kernel, recurrent_kernel = tf.cast(kernel, dtype), tf.cast(recurrent_kernel, dtype)
-    input_columns = tf.transpose(inputs, [0, 2, 1])
+    input_columns = columns(inputs)
     ones = tf.ones([1, batch_size], dtype)
 
     def step(
         time: tf.Tensor, hidden: tf.Tensor
     ) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
         hidden_before = tf.cast(kept(hidden, keep, time), dtype)
-        joined = tf.concat([input_columns[time], hidden_before, ones], axis=0)
-        hidden = tf.tanh(tf.cast(tf.matmul(weights, joined), tf.float32))
-        return (hidden,), (tf.cast(tf.transpose(hidden), dtype), hidden)
+        read = tf.concat([input_columns[time], hidden_before, ones], axis=0)
+        hidden = tf.tanh(tf.cast(tf.matmul(weights, read), tf.float32))
+        return (hidden,), (tf.cast(hidden, dtype), read, hidden)
 
-    (final,), (row_record, column_record) = scan_time(
+    (final,), (output_record, read_record, hidden_record) = scan_time(
         step,
         (tf.transpose(initial),),
-        [Record([batch_size, hidden_size], dtype), Record([hidden_size, batch_size], tf.float32)],
+        [
+            Record(hidden_size, batch_size, dtype),
+            Record(input_size + hidden_size + 1, batch_size, dtype),
+            Record(hidden_size, batch_size, tf.float32),
+        ],
         num_steps=num_steps,
     )
-    hiddens = row_record.stacked()
 
     def gradient(d_hiddens: tf.Tensor, d_final: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        d_columns = columns(d_hiddens)
+
         def step_back(
             time: tf.Tensor, d_hidden: tf.Tensor
         ) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
-            d_hidden += tf.cast(tf.transpose(d_hiddens[time]), tf.float32)
-            d_sum = tf.cast(d_hidden * (1.0 - tf.square(column_record.at(time))), dtype)
+            d_hidden += tf.cast(d_columns[time], tf.float32)
+            d_sum = tf.cast(tanh_gradient(hidden_record.at(time), d_hidden), dtype)
             d_previous = tf.cast(tf.matmul(recurrent_kernel, d_sum), tf.float32)
-            return (kept(d_previous, keep, time),), (tf.transpose(d_sum),)
+            return (kept(d_previous, keep, time),), (d_sum,)
 
         (d_initial,), (d_record,) = scan_time(
             step_back,
             (tf.transpose(d_final),),
-            [Record([batch_size, hidden_size], dtype)],
+            [Record(hidden_size, batch_size, dtype)],
             num_steps=num_steps,
             backwards=True,
         )
-        d_sums = d_record.stacked()
-        started_from = previous_states(tf.cast(initial, dtype), hiddens, keep)
+        d_sums = d_record.side_by_side()
+        d_kernel, d_recurrent_kernel, d_bias = weight_gradients(
+            read_record.side_by_side(), d_sums, input_size, hidden_size, 1
+        )
         return (
-            input_gradient(d_sums, kernel),
-            kernel_gradient(inputs, d_sums),
-            kernel_gradient(started_from, d_sums),
-            bias_gradient(d_sums),
+            input_gradient(d_sums, kernel, num_steps),
+            d_kernel,
+            d_recurrent_kernel,
+            d_bias[0],
             tf.transpose(d_initial),
         )
 
-    return (hiddens, tf.transpose(final)), gradient
+    return (output_record.as_sequence(), tf.transpose(final)), gradient
