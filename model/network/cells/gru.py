@@ -11,9 +11,9 @@ from model.config import Cell
 from model.network.cells.recurrent_layer import RecurrentLayer
 from model.network.cells.scan import (
     Record,
+    Resets,
     columns,
     input_gradient,
-    kept,
     scan_time,
     sigmoid_gradient,
     tanh_gradient,
@@ -70,7 +70,7 @@ def _forward_and_gradient(
     input_weights = transposed_weights(kernel, bias[0], dtype=dtype)
     hidden_weights = transposed_weights(recurrent_kernel, bias[1], dtype=dtype)
     kernel, recurrent_kernel = tf.cast(kernel, dtype), tf.cast(recurrent_kernel, dtype)
-    input_columns = columns(inputs)
+    input_columns, resets = columns(inputs), Resets(keep)
     ones = tf.ones([1, batch_size], dtype)
 
     def sums(weights: tf.Tensor, read: tf.Tensor) -> list[tf.Tensor]:
@@ -81,7 +81,7 @@ def _forward_and_gradient(
     def step(
         time: tf.Tensor, hidden: tf.Tensor
     ) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
-        before = kept(hidden, keep, time)
+        (before,) = resets.applied(time, hidden)
         input_read = tf.concat([input_columns[time], ones], axis=0)
         hidden_read = tf.concat([tf.cast(before, dtype), ones], axis=0)
         gates_x, candidate_x = sums(input_weights, input_read)
@@ -130,7 +130,7 @@ def _forward_and_gradient(
             d_from_hidden = tf.concat([*d_gates, tf.cast(d_candidate * reset, dtype)], axis=0)
             d_product = tf.cast(tf.matmul(recurrent_kernel, d_from_hidden), tf.float32)
             d_before = d_hidden * update + d_product
-            return (kept(d_before, keep, time),), (d_from_input, d_from_hidden)
+            return resets.applied(time, d_before), (d_from_input, d_from_hidden)
 
         (d_initial,), (d_input_record, d_hidden_record) = scan_time(
             step_back,

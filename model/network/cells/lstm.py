@@ -11,9 +11,9 @@ from model.config import Cell
 from model.network.cells.recurrent_layer import RecurrentLayer
 from model.network.cells.scan import (
     Record,
+    Resets,
     columns,
     input_gradient,
-    kept,
     scan_time,
     sigmoid_gradient,
     tanh_gradient,
@@ -71,18 +71,18 @@ def _forward_and_gradient(
     input_rows, forget_rows, candidate_rows, output_rows = tf.split(weights, 4, axis=0)
     weights = tf.concat([input_rows, forget_rows, output_rows, candidate_rows], axis=0)
     kernel, recurrent_kernel = tf.cast(kernel, dtype), tf.cast(recurrent_kernel, dtype)
-    input_columns = columns(inputs)
+    input_columns, resets = columns(inputs), Resets(keep)
     ones = tf.ones([1, batch_size], dtype)
 
     def step(
         time: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor
     ) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
-        read = tf.concat([input_columns[time], kept(hidden, keep, time), ones], axis=0)
+        hidden_before, before = resets.applied(time, hidden, cell)
+        read = tf.concat([input_columns[time], hidden_before, ones], axis=0)
         sums = tf.cast(tf.matmul(weights, read), tf.float32)
         gate_sums, candidate_sum = tf.split(sums, [3 * hidden_size, hidden_size], axis=0)
         gates, candidate = tf.sigmoid(gate_sums), tf.tanh(candidate_sum)
         input_gate, forget_gate, output_gate = tf.split(gates, 3, axis=0)
-        before = kept(cell, keep, time)
         cell = forget_gate * before + input_gate * candidate
         cell_tanh = tf.tanh(cell)
         hidden = tf.cast(output_gate * cell_tanh, dtype)
@@ -120,8 +120,7 @@ def _forward_and_gradient(
             )
             d_sums = tf.concat([tf.cast(part, dtype) for part in d_parts], axis=0)
             d_previous = tf.cast(tf.matmul(recurrent_kernel, d_sums), tf.float32)
-            d_carry = kept(d_previous, keep, time), kept(d_cell * forget_gate, keep, time)
-            return d_carry, (d_sums,)
+            return resets.applied(time, d_previous, d_cell * forget_gate), (d_sums,)
 
         d_initial, (d_record,) = scan_time(
             step_back,

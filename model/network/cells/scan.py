@@ -111,6 +111,37 @@ def scan_time(
     ]
 
 
+class Resets:
+    """Where rows of the batch start from the zero state within a walk.
+
+    At most steps of most walks nobody does; what looks first is faster than a product with ones.
+
+    Args:
+        keep: [time, batch, 1], 0 where the state is zeroed before that step, else 1; None where it
+            never is.
+    """
+
+    def __init__(self, keep: tf.Tensor | None) -> None:
+        self._keep = keep
+        if keep is not None:
+            self._rows = tf.transpose(keep, [0, 2, 1])
+            self._any = tf.reduce_any(keep < 1.0, axis=[1, 2])
+
+    def applied(self, time: tf.Tensor, *states: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """``states`` [width, batch], their columns zeroed where step ``time`` starts from zero."""
+        if self._keep is None:
+            return states
+
+        def zeroed() -> tuple[tf.Tensor, ...]:
+            row = self._rows[time]
+            return tuple(state * tf.cast(row, state.dtype) for state in states)
+
+        outcome: tuple[tf.Tensor, ...] = tf.cond(
+            self._any[time], zeroed, lambda: tuple(tf.identity(state) for state in states)
+        )
+        return outcome
+
+
 def transposed_weights(*weights: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Matrices [rows, columns] and vectors [columns], stacked and transposed.
 
@@ -144,16 +175,6 @@ def weight_gradients(read: tf.Tensor, sum_gradients: tf.Tensor, *rows: int) -> l
     """
     product = tf.matmul(read, sum_gradients, transpose_b=True)
     return list(tf.split(tf.cast(product, tf.float32), rows, axis=0))
-
-
-def kept(state: tf.Tensor, keep: tf.Tensor | None, time: tf.Tensor) -> tf.Tensor:
-    """``state`` [hidden, batch] with the columns that are reset before step ``time`` zeroed.
-
-    ``keep`` is [time, batch, 1].
-    """
-    if keep is None:
-        return state
-    return state * tf.cast(tf.reshape(keep[time], [1, -1]), state.dtype)
 
 
 def sigmoid_gradient(sigmoid: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:

@@ -11,9 +11,9 @@ from model.config import Cell
 from model.network.cells.recurrent_layer import RecurrentLayer
 from model.network.cells.scan import (
     Record,
+    Resets,
     columns,
     input_gradient,
-    kept,
     scan_time,
     tanh_gradient,
     transposed_weights,
@@ -64,14 +64,14 @@ def _forward_and_gradient(
     num_steps, batch_size = tf.shape(inputs)[0], tf.shape(inputs)[1]
     weights = transposed_weights(kernel, recurrent_kernel, bias, dtype=dtype)
     kernel, recurrent_kernel = tf.cast(kernel, dtype), tf.cast(recurrent_kernel, dtype)
-    input_columns = columns(inputs)
+    input_columns, resets = columns(inputs), Resets(keep)
     ones = tf.ones([1, batch_size], dtype)
 
     def step(
         time: tf.Tensor, hidden: tf.Tensor
     ) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
-        hidden_before = tf.cast(kept(hidden, keep, time), dtype)
-        read = tf.concat([input_columns[time], hidden_before, ones], axis=0)
+        (before,) = resets.applied(time, hidden)
+        read = tf.concat([input_columns[time], tf.cast(before, dtype), ones], axis=0)
         hidden = tf.tanh(tf.cast(tf.matmul(weights, read), tf.float32))
         return (hidden,), (tf.cast(hidden, dtype), read, hidden)
 
@@ -95,7 +95,7 @@ def _forward_and_gradient(
             d_hidden += tf.cast(d_columns[time], tf.float32)
             d_sum = tf.cast(tanh_gradient(hidden_record.at(time), d_hidden), dtype)
             d_previous = tf.cast(tf.matmul(recurrent_kernel, d_sum), tf.float32)
-            return (kept(d_previous, keep, time),), (d_sum,)
+            return resets.applied(time, d_previous), (d_sum,)
 
         (d_initial,), (d_record,) = scan_time(
             step_back,
