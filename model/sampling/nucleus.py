@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from model.sampling.draw import draw_ranked_nucleus
-from model.sampling.falling import DoubleArray, ends_of_groups, fall, fall_from_all
+from model.sampling.falling import DoubleArray, fall, fall_from_all
 from model.sampling.params import SamplingParams
 from model.sampling.random_numbers import next_uniform
 from model.state import FloatArray
@@ -23,16 +23,19 @@ _MAX_REJECTED = 3
 
 
 def draw_nuclei(
-    weights: FloatArray, draws: Sequence[float], params: Sequence[SamplingParams]
+    weights: FloatArray,
+    draws: Sequence[float],
+    ends: DoubleArray,
+    params: Sequence[SamplingParams],
 ) -> list[int]:
     """A token of each row, drawn from what ``top_p`` leaves.
 
     Args:
         weights: [rows, padded vocab] float32, 0 where padded.
         draws: one per row, uniform in [0, 1).
+        ends: [rows, NUM_GROUPS], from ``ends_of_groups``.
         params: one per row, with ``top_p`` below 1.
     """
-    ends = ends_of_groups(weights)
     token_ids = fall_from_all(weights, draws, ends)
     totals: list[float] = ends[:, -1].tolist()
     for row, token_id in enumerate(token_ids):

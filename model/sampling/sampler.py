@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.sampling.draw import draw_likely, draw_ranked_nucleus, draw_typical
-from model.sampling.falling import ends_of_groups, fall_from_all
+from model.sampling.falling import DoubleArray, ends_of_groups, fall_from_all
 from model.sampling.logit_edits import RowEdits, TokenCounts
 from model.sampling.nucleus import draw_nuclei
 from model.sampling.params import SamplingParams
 from model.sampling.random_numbers import UniformSteps, stream_keys
-from model.sampling.ranking import padded_width
+from model.sampling.ranking import group_maxima, padded_width
 from model.sampling.top_k import draw_top_k
 from model.state import FloatArray, IntArray
 
@@ -33,9 +33,9 @@ NO_TOKEN = -1
 #: So many rows at a time: what is worked on stays near the processor.
 _ROWS_AT_A_TIME = 32
 
-#: Where the largest logit over the temperature is at most this size, exponentials and their sum are
-#: as exact in float32 as if it were subtracted first, which takes a pass over the vocabulary.
-_LARGEST_EXPONENT = 30.0
+#: Where all weights together are within these bounds, they are as exact in float32 as if the
+#: largest logit had been subtracted first, which would be two more passes over the vocabulary.
+_LEAST_TOTAL, _MOST_TOTAL = 1e-12, 1e17
 
 #: Of a nucleus with less than this share of the whole, most draws would be rejected.
 _SMALL_NUCLEUS = 0.5
@@ -56,7 +56,8 @@ class _Way(Enum):
     ALL = auto()
 
 
-_WAYS_OF_MANY_ROWS = (_Way.TOP_K, _Way.RANKED_NUCLEUS, _Way.NUCLEUS, _Way.ALL)
+#: Ways that do without the largest logit of a row, or find it by the way.
+_OF_THEIR_OWN = (_Way.NUCLEUS, _Way.ALL, _Way.TOP_K)
 
 
 def _way_of(params: SamplingParams) -> _Way:
@@ -87,7 +88,6 @@ class SamplingPlan:
         temperatures = np.array([p.temperature or 1.0 for p in params])
         # The inverse of a temperature next to 0 must stay finite: 0 * inf is no number.
         self._inverse = np.minimum(1.0 / np.maximum(temperatures, 1e-30), 1e30).astype(np.float32)
-        self._limits = _LARGEST_EXPONENT / self._inverse
         self._edits = {
             row: RowEdits(p, never)
             for row, p in enumerate(params)
@@ -98,8 +98,9 @@ class SamplingPlan:
         for row, p in enumerate(params):
             rows.setdefault(_way_of(p), []).append(row)
         self._all_greedy = rows.keys() <= {_Way.GREEDY}
+        self._of_their_own = tuple((way, rows.pop(way)) for way in _OF_THEIR_OWN if way in rows)
         self._any_greedy = bool(rows.pop(_Way.GREEDY, None))
-        self._drawn = tuple(rows.items())
+        self._by_largest = tuple(rows.items())
         self._edited = _Memory()
         self._weights = _Memory()
 
@@ -138,23 +139,36 @@ class SamplingPlan:
 
     def _sample(self, values: FloatArray, positions: Sequence[int]) -> IntArray:
         """``sample`` of logits that are edited: [batch, padded vocab]."""
-        tokens: IntArray
+        tokens = np.empty(len(values), np.int32)
+        draws = [] if self._all_greedy else self._uniforms.at(list(positions))
+        if self._any_greedy or self._by_largest:
+            self._draw_by_largest(values, draws, tokens)
+        for way, rows in self._of_their_own:
+            for start in range(0, len(rows), _ROWS_AT_A_TIME):
+                piece = rows[start : start + _ROWS_AT_A_TIME]
+                if way is _Way.TOP_K:
+                    tokens[piece] = self._draw_top_k(piece, values, draws)
+                else:
+                    tokens[piece] = self._draw_weighted(way, piece, values, draws)
+        return tokens
+
+    def _draw_by_largest(
+        self, values: FloatArray, draws: Sequence[float], tokens: IntArray
+    ) -> None:
+        """Fills in the tokens of the rows for which the largest logit is looked for first."""
         if self._any_greedy:
-            tokens = values.argmax(axis=1).astype(np.int32)
+            tokens[:] = values.argmax(axis=1)
             largest = values[np.arange(len(values)), tokens]
         else:
-            tokens = np.empty(len(values), np.int32)
             largest = values.max(axis=1)
-        # One number that is not finite makes the sum so; cheaper for few rows than with arrays.
-        broken = None if math.isfinite(sum(largest.tolist())) else ~np.isfinite(largest)
-        if broken is not None:
-            values = values.copy()
-            values[broken] = largest[broken] = 0.0
-        if not self._all_greedy:
-            self._draw(values, largest, self._uniforms.at(list(positions)), tokens)
-        if broken is not None:
+        broken = _broken(largest)
+        for way, rows in self._by_largest:
+            for row in rows:
+                if row not in broken:
+                    scores = (values[row] - largest[row]) * self._inverse[row]
+                    tokens[row] = _DRAW_ONE[way](scores, draws[row], self._params[row])
+        if broken:
             tokens[broken] = NO_TOKEN
-        return tokens
 
     def _edited_copy(
         self,
@@ -176,70 +190,89 @@ class SamplingPlan:
             edits.apply(values[row, :vocab_size], counts.get(row), banned.get(row, ()))
         return values
 
-    def _draw(
-        self,
-        values: FloatArray,
-        largest: FloatArray,
-        draws: Sequence[float],
-        tokens: IntArray,
-    ) -> None:
-        """Fills in the tokens of the rows that are not greedy."""
-        for way, rows in self._drawn:
-            if way in _WAYS_OF_MANY_ROWS:
-                draw_rows = self._draw_top_k if way is _Way.TOP_K else self._draw_weighted
-                for start in range(0, len(rows), _ROWS_AT_A_TIME):
-                    piece = rows[start : start + _ROWS_AT_A_TIME]
-                    tokens[piece] = draw_rows(way, piece, values, largest, draws)
-            else:
-                for row in rows:
-                    scores = (values[row] - largest[row]) * self._inverse[row]
-                    draw_one = draw_likely if way is _Way.LIKELY else draw_typical
-                    tokens[row] = draw_one(scores, draws[row], self._params[row])
-
-    def _draw_top_k(
-        self,
-        _way: _Way,
-        rows: list[int],
-        values: FloatArray,
-        largest: FloatArray,
-        draws: Sequence[float],
-    ) -> list[int]:
-        """The tokens of ``rows``, of which few logits matter."""
-        return draw_top_k(
-            _part(values, rows),
-            _part(largest, rows),
+    def _draw_top_k(self, rows: list[int], values: FloatArray, draws: Sequence[float]) -> list[int]:
+        """The tokens of ``rows``, of which few logits matter; ``NO_TOKEN`` of broken ones."""
+        logits = _part(values, rows)
+        maxima = group_maxima(logits)
+        broken = _broken(maxima[:, -1])
+        if broken:
+            logits = logits.copy()
+            logits[broken] = maxima[broken] = 0.0
+        tokens = draw_top_k(
+            logits,
+            maxima,
             _part(self._inverse, rows),
             [draws[row] for row in rows],
             [self._params[row] for row in rows],
         )
+        for place in broken:
+            tokens[place] = NO_TOKEN
+        return tokens
 
     def _draw_weighted(
-        self,
-        way: _Way,
-        rows: list[int],
-        values: FloatArray,
-        largest: FloatArray,
-        draws: Sequence[float],
+        self, way: _Way, rows: list[int], values: FloatArray, draws: Sequence[float]
     ) -> list[int]:
-        """The tokens of ``rows``, which need every token's weight."""
+        """The tokens of ``rows``, which need every token's weight; ``NO_TOKEN`` of broken ones."""
         weights = self._weights.rows(len(rows), values.shape[1])
-        logits, inverse = _part(values, rows), _part(self._inverse, rows)
-        shifts = _part(largest, rows)
-        small = np.abs(shifts) <= _part(self._limits, rows)
-        if way is _Way.RANKED_NUCLEUS or not small.all():
-            if way is not _Way.RANKED_NUCLEUS:  # which wants a largest weight of 1
-                shifts = np.where(small, np.float32(0), shifts)
-            logits = np.subtract(logits, shifts[:, None], out=weights)
+        logits = _part(values, rows)
         if self._scaled:
-            logits = np.multiply(logits, inverse[:, None], out=weights)
-        np.exp(logits, out=weights)
-        draws = [draws[row] for row in rows]
-        if way is _Way.ALL:
-            return fall_from_all(weights, draws, ends_of_groups(weights))
-        params = [self._params[row] for row in rows]
+            logits = np.multiply(logits, _part(self._inverse, rows)[:, None], out=weights)
+        with np.errstate(over="ignore", invalid="ignore"):
+            np.exp(logits, out=weights)
+            ends = ends_of_groups(weights)
+        totals: list[float] = ends[:, -1].tolist()
+        broken = []
+        if not all(_LEAST_TOTAL <= total <= _MOST_TOTAL for total in totals):
+            broken = self._shift(rows, values, weights, ends)
+        wanted = [draws[row] for row in rows]
         if way is _Way.NUCLEUS:
-            return draw_nuclei(weights, draws, params)
-        return [draw_ranked_nucleus(*row) for row in zip(weights, draws, params, strict=True)]
+            tokens = draw_nuclei(weights, wanted, ends, [self._params[row] for row in rows])
+        else:
+            tokens = fall_from_all(weights, wanted, ends)
+        for place in broken:
+            tokens[place] = NO_TOKEN
+        return tokens
+
+    def _shift(
+        self, rows: list[int], values: FloatArray, weights: FloatArray, ends: DoubleArray
+    ) -> list[int]:
+        """Mends weights that are too large or small: with the largest logit subtracted.
+
+        Returns the places in ``rows`` of those whose logits are not finite; their weights are 1.
+        """
+        broken = []
+        for place, row in enumerate(rows):
+            if _LEAST_TOTAL <= ends[place, -1] <= _MOST_TOTAL:
+                continue
+            largest = values[row].max()
+            if np.isfinite(largest):
+                weights[place] = np.exp((values[row] - largest) * self._inverse[row])
+            else:
+                weights[place] = 1.0
+                broken.append(place)
+            ends[place] = ends_of_groups(weights[place : place + 1])[0]
+        return broken
+
+
+def _draw_ranked_nucleus(scores: FloatArray, draw: float, params: SamplingParams) -> int:
+    return draw_ranked_nucleus(np.exp(scores), draw, params)
+
+
+#: How a token of one row is drawn from its scores.
+_DRAW_ONE = {
+    _Way.TYPICAL: draw_typical,
+    _Way.LIKELY: draw_likely,
+    _Way.RANKED_NUCLEUS: _draw_ranked_nucleus,
+}
+
+
+def _broken(largest: FloatArray) -> list[int]:
+    """The rows whose largest logit [rows] is no finite number."""
+    # One that is not makes the sum so; cheaper for few rows than with arrays.
+    if math.isfinite(sum(largest.tolist())):
+        return []
+    broken: list[int] = np.flatnonzero(~np.isfinite(largest)).tolist()
+    return broken
 
 
 def _part(values: NDArray[_Number], rows: list[int]) -> NDArray[_Number]:

@@ -17,7 +17,6 @@ from model.sampling.falling import below_in_rows
 from model.sampling.params import SamplingParams
 from model.sampling.ranking import (
     IdArray,
-    group_maxima,
     kth_largest_bound,
     ranked,
     ranked_in_rows,
@@ -30,7 +29,7 @@ _FEW_ROWS = 2
 
 def draw_top_k(
     logits: FloatArray,
-    largest: FloatArray,
+    maxima: FloatArray,
     inverse_temperatures: FloatArray,
     draws: Sequence[float],
     params: Sequence[SamplingParams],
@@ -39,15 +38,16 @@ def draw_top_k(
 
     Args:
         logits: [rows, padded vocab] float32, -inf where padded or forbidden.
-        largest: [rows], of the logits.
+        maxima: [rows, NUM_GROUPS], from ``group_maxima``; the last of a row is its largest logit.
         inverse_temperatures: [rows], what differences of logits are multiplied by.
         draws: one per row, uniform in [0, 1).
         params: one per row, with ``top_k`` above 0.
     """
     bounds = [
-        kth_largest_bound(row, maxima, p.top_k)
-        for row, maxima, p in zip(logits, group_maxima(logits), params, strict=True)
+        kth_largest_bound(row, of_row, p.top_k)
+        for row, of_row, p in zip(logits, maxima, params, strict=True)
     ]
+    largest = maxima[:, -1]
     if len(logits) > _FEW_ROWS and all(p.typical_p == 1.0 for p in params):
         candidates = _likeliest(logits, bounds, [p.top_k for p in params])
         rows = np.arange(len(logits))[:, None]
