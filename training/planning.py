@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 HIDDEN_SIZES = (64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1280, 1536)
 
 #: Tokens read in the budget per recurrent weight, at least.
-TOKENS_PER_WEIGHT = 3.0
+TOKENS_PER_WEIGHT = 2.5
 
 #: Recurrent weights per training token there is, at most: more would learn it by heart.
 MAX_WEIGHTS_PER_CORPUS_TOKEN = 5.0
