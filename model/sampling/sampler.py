@@ -220,10 +220,7 @@ class SamplingPlan:
         with np.errstate(over="ignore", invalid="ignore"):
             np.exp(logits, out=weights)
             ends = ends_of_groups(weights)
-        totals: list[float] = ends[:, -1].tolist()
-        broken = []
-        if not all(_LEAST_TOTAL <= total <= _MOST_TOTAL for total in totals):
-            broken = self._shift(rows, values, weights, ends)
+        broken = self._shift(rows, values, weights, ends)
         wanted = [draws[row] for row in rows]
         if way is _Way.NUCLEUS:
             tokens = draw_nuclei(weights, wanted, ends, [self._params[row] for row in rows])
@@ -241,9 +238,11 @@ class SamplingPlan:
         Returns the places in ``rows`` of those whose logits are not finite; their weights are 1.
         """
         broken = []
-        for place, row in enumerate(rows):
-            if _LEAST_TOTAL <= ends[place, -1] <= _MOST_TOTAL:
+        totals: list[float] = ends[:, -1].tolist()
+        for place, total in enumerate(totals):
+            if _LEAST_TOTAL <= total <= _MOST_TOTAL:
                 continue
+            row = rows[place]
             largest = values[row].max()
             if np.isfinite(largest):
                 weights[place] = np.exp((values[row] - largest) * self._inverse[row])
