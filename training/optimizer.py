@@ -5,12 +5,13 @@ Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization; Kingma & Ba 201
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
+from model.network.compiled import compiled
 from model.state import FloatArray
 
 BETA_1 = 0.9
@@ -76,6 +77,7 @@ class AdamW:
         self._m = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self._variables]
         self._v = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self._variables]
         self._average = [tf.Variable(v, trainable=False) for v in self._variables]
+        self._updates = [self._update_of(index) for index in range(len(self._variables))]
 
     def apply(
         self, gradients: Sequence[tf.Tensor], step: tf.Tensor, learning_rate: tf.Tensor
@@ -93,27 +95,37 @@ class AdamW:
         dense = [tf.convert_to_tensor(gradient) for gradient in gradients]
         norm = tf.linalg.global_norm(dense)
         scale = tf.minimum(1.0, self._clip_norm / tf.maximum(norm, 1e-12))
-        count = step + 1.0
         decay = tf.minimum(self._average_decay, (1.0 + step) / (10.0 + step))
-        for index, gradient in enumerate(dense):
-            variable = self._variables[index]
-            if self._weight_decay and not self._names[index].endswith("bias"):
-                variable.assign_sub(learning_rate * self._weight_decay * variable)
-            tf.raw_ops.ResourceApplyAdam(
-                var=variable.handle,
-                m=self._m[index].handle,
-                v=self._v[index].handle,
-                beta1_power=tf.pow(BETA_1, count),
-                beta2_power=tf.pow(BETA_2, count),
-                lr=learning_rate,
-                beta1=BETA_1,
-                beta2=BETA_2,
-                epsilon=EPSILON,
-                grad=gradient * scale,
-            )
-            average = self._average[index]
-            average.assign_add((1.0 - decay) * (variable - average))
+        for update, gradient in zip(self._updates, dense, strict=True):
+            update(gradient, scale, learning_rate, step + 1.0, decay)
         return norm
+
+    def _update_of(self, index: int) -> Callable[..., None]:
+        """The update of one variable and its slots, as one pass over them.
+
+        Not of all in one: apart, they are worked on side by side.
+        """
+        variable, m, v = self._variables[index], self._m[index], self._v[index]
+        average = self._average[index]
+        weight_decay = 0.0 if self._names[index].endswith("bias") else self._weight_decay
+
+        def update(
+            gradient: tf.Tensor,
+            scale: tf.Tensor,
+            learning_rate: tf.Tensor,
+            count: tf.Tensor,
+            decay: tf.Tensor,
+        ) -> None:
+            clipped = gradient * scale
+            m.assign(BETA_1 * m + (1.0 - BETA_1) * clipped)
+            v.assign(BETA_2 * v + (1.0 - BETA_2) * clipped * clipped)
+            corrected_m = m / (1.0 - tf.pow(BETA_1, count))
+            corrected_v = v / (1.0 - tf.pow(BETA_2, count))
+            shrunk = (1.0 - learning_rate * weight_decay) * variable
+            variable.assign(shrunk - learning_rate * corrected_m / (tf.sqrt(corrected_v) + EPSILON))
+            average.assign(decay * average + (1.0 - decay) * variable)
+
+        return compiled(update)
 
     def averaged_weights(self) -> dict[str, FloatArray]:
         """The moving average of the weights, by name."""

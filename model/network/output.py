@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 
+from model.network.compiled import compiled
+
 #: Logits worked out at once by the loss: bounds its memory. Fewer make products too narrow.
 LOGITS_AT_ONCE = 4 * 1024 * 1024
+
+#: The vocabulary is combined elementwise in so many parts before it is summed up.
+FOLDED_PARTS = 16
 
 
 def embed(embedding: tf.Tensor, token_ids: tf.Tensor) -> tf.Tensor:
@@ -119,18 +125,37 @@ def _softmax(matrix: tf.Tensor, features: tf.Tensor, targets: tf.Tensor) -> _Sof
     return _Softmax(exponentials, sums, positions, tf.exp(above), tf.math.log(sums) - above)
 
 
-def _exponentials_of(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Of logits [vocab, rows] above the largest, their sums, and the largest."""
-    wide = tf.cast(logits, tf.float32)
-    largest = tf.reduce_max(wide, axis=0)
-    exponentials = tf.exp(wide - largest)
-    return tf.cast(exponentials, logits.dtype), tf.reduce_sum(exponentials, axis=0), largest
+def _exponentials(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Of logits [vocab, rows] above the largest, their sums, and the largest, float32."""
+    largest = tf.cast(tf.reduce_max(tf.concat(_folded_maxima(logits), axis=0), axis=0), tf.float32)
+    exponentials, *folded = _exponentials_above(logits, largest)
+    return exponentials, tf.add_n([tf.reduce_sum(part, axis=0) for part in folded]), largest
 
 
-#: Compiled by XLA: two passes over the logits in place of six.
-_exponentials: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]] = tf.function(
-    _exponentials_of, jit_compile=True
-)
+@compiled
+def _folded_maxima(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The largest among rows of ``logits`` that lie far apart, and the rows left over."""
+    return _folded(logits, tf.maximum)
+
+
+@compiled
+def _exponentials_above(logits: tf.Tensor, largest: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """exp(logits - largest); in float32, sums of rows that lie far apart, and the rows left."""
+    exponentials = tf.exp(tf.cast(logits, tf.float32) - largest)
+    return tf.cast(exponentials, logits.dtype), *_folded(exponentials, tf.add)
+
+
+def _folded(
+    rows: tf.Tensor, combine: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Of [rows, columns] parts of equal size, combined elementwise, and the rows left over.
+
+    What is left to reduce is small. XLA is not to reduce: what it calls for that (YNNPACK, of
+    TensorFlow 2.21) is now and then set up by two threads at once, which ends the process.
+    """
+    size = rows.shape[0] // FOLDED_PARTS
+    parts = [rows[part * size : (part + 1) * size] for part in range(FOLDED_PARTS)]
+    return functools.reduce(combine, parts), rows[FOLDED_PARTS * size :]
 
 
 def _chunked_loss(

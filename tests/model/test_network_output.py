@@ -8,13 +8,13 @@ from model.network.output import cross_entropy_sum, embed
 ROWS, WIDTH, VOCAB = 23, 5, 7
 
 
-def arguments(rows=ROWS, scale=1.0):
+def arguments(rows=ROWS, scale=1.0, vocab=VOCAB):
     random = np.random.default_rng(3)
     return (
         tf.constant(random.normal(0, scale, (rows, WIDTH)), tf.float32),
-        tf.constant(random.normal(0, scale, (VOCAB, WIDTH)), tf.float32),
-        tf.constant(random.normal(0, scale, VOCAB), tf.float32),
-        tf.constant(random.integers(0, VOCAB, rows), tf.int32),
+        tf.constant(random.normal(0, scale, (vocab, WIDTH)), tf.float32),
+        tf.constant(random.normal(0, scale, vocab), tf.float32),
+        tf.constant(random.integers(0, vocab, rows), tf.int32),
         tf.constant(random.random(rows), tf.float32),
     )
 
@@ -35,9 +35,10 @@ def with_gradients(loss, values):
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("rows_at_once", [1, 4, 23, 100])
-def test_in_chunks_of_any_size_it_is_the_cross_entropy(monkeypatch, training, rows_at_once):
-    monkeypatch.setattr(output, "LOGITS_AT_ONCE", rows_at_once * VOCAB)
-    values = arguments()
+@pytest.mark.parametrize("vocab", [1, VOCAB, 16, 32, 45])
+def test_in_chunks_of_any_size_it_is_the_cross_entropy(monkeypatch, training, rows_at_once, vocab):
+    monkeypatch.setattr(output, "LOGITS_AT_ONCE", rows_at_once * vocab)
+    values = arguments(vocab=vocab)
     nats, gradients = with_gradients(
         lambda *values: cross_entropy_sum(*values, training=training), values
     )

@@ -8,15 +8,15 @@ from typing import ClassVar
 import tensorflow as tf
 
 from model.config import Cell
+from model.network.cells.derivatives import sigmoid_gradient, tanh_gradient
 from model.network.cells.recurrent_layer import RecurrentLayer
 from model.network.cells.scan import (
     Record,
     Resets,
     columns,
     input_gradient,
+    ones_below,
     scan_time,
-    sigmoid_gradient,
-    tanh_gradient,
     transposed_weights,
     weight_gradients,
 )
@@ -71,7 +71,8 @@ def _forward_and_gradient(
     hidden_weights = transposed_weights(recurrent_kernel, bias[1], dtype=dtype)
     kernel, recurrent_kernel = tf.cast(kernel, dtype), tf.cast(recurrent_kernel, dtype)
     input_columns, resets = columns(inputs), Resets(keep)
-    ones = tf.ones([1, batch_size], dtype)
+    input_ones = ones_below(input_weights, input_size, batch_size)
+    hidden_ones = ones_below(hidden_weights, hidden_size, batch_size)
 
     def sums(weights: tf.Tensor, read: tf.Tensor) -> list[tf.Tensor]:
         """Of update and reset gate together, and of the candidate."""
@@ -82,8 +83,8 @@ def _forward_and_gradient(
         time: tf.Tensor, hidden: tf.Tensor
     ) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
         (before,) = resets.applied(time, hidden)
-        input_read = tf.concat([input_columns[time], ones], axis=0)
-        hidden_read = tf.concat([tf.cast(before, dtype), ones], axis=0)
+        input_read = tf.concat([input_columns[time], input_ones], axis=0)
+        hidden_read = tf.concat([tf.cast(before, dtype), hidden_ones], axis=0)
         gates_x, candidate_x = sums(input_weights, input_read)
         gates_h, candidate_h = sums(hidden_weights, hidden_read)
         gates = tf.sigmoid(gates_x + gates_h)
@@ -105,8 +106,8 @@ def _forward_and_gradient(
         (tf.transpose(initial),),
         [
             Record(hidden_size, batch_size, dtype),
-            Record(input_size + 1, batch_size, dtype),
-            Record(hidden_size + 1, batch_size, dtype),
+            Record(input_weights.shape[1], batch_size, dtype),
+            Record(hidden_weights.shape[1], batch_size, dtype),
             Record(2 * hidden_size, batch_size, tf.float32),
             *[Record(hidden_size, batch_size, tf.float32)] * 3,
         ],

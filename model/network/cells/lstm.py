@@ -8,15 +8,15 @@ from typing import ClassVar
 import tensorflow as tf
 
 from model.config import Cell
+from model.network.cells.lstm_arithmetic import lstm_arithmetic
 from model.network.cells.recurrent_layer import RecurrentLayer
 from model.network.cells.scan import (
     Record,
     Resets,
     columns,
     input_gradient,
+    ones_below,
     scan_time,
-    sigmoid_gradient,
-    tanh_gradient,
     transposed_weights,
     weight_gradients,
 )
@@ -67,36 +67,30 @@ def _forward_and_gradient(
     input_size, hidden_size = kernel.shape[0], recurrent_kernel.shape[0]
     num_steps, batch_size = tf.shape(inputs)[0], tf.shape(inputs)[1]
     weights = transposed_weights(kernel, recurrent_kernel, bias, dtype=dtype)
-    # The three gates that are sigmoids side by side: few wide operators instead of many.
+    # The three gates that are sigmoids side by side, as the arithmetic takes them.
     input_rows, forget_rows, candidate_rows, output_rows = tf.split(weights, 4, axis=0)
     weights = tf.concat([input_rows, forget_rows, output_rows, candidate_rows], axis=0)
     kernel, recurrent_kernel = tf.cast(kernel, dtype), tf.cast(recurrent_kernel, dtype)
     input_columns, resets = columns(inputs), Resets(keep)
-    ones = tf.ones([1, batch_size], dtype)
+    ones = ones_below(weights, input_size + hidden_size, batch_size)
+    arithmetic = lstm_arithmetic(dtype)
 
     def step(
         time: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor
     ) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
         hidden_before, before = resets.applied(time, hidden, cell)
         read = tf.concat([input_columns[time], hidden_before, ones], axis=0)
-        sums = tf.cast(tf.matmul(weights, read), tf.float32)
-        gate_sums, candidate_sum = tf.split(sums, [3 * hidden_size, hidden_size], axis=0)
-        gates, candidate = tf.sigmoid(gate_sums), tf.tanh(candidate_sum)
-        input_gate, forget_gate, output_gate = tf.split(gates, 3, axis=0)
-        cell = forget_gate * before + input_gate * candidate
-        cell_tanh = tf.tanh(cell)
-        hidden = tf.cast(output_gate * cell_tanh, dtype)
-        return (hidden, cell), (hidden, read, gates, candidate, before, cell_tanh)
+        hidden, cell, *kept = arithmetic.step(tf.matmul(weights, read), before)
+        return (hidden, cell), (hidden, read, *kept)
 
     initial_hidden, initial_cell = tf.split(tf.transpose(initial), 2, axis=0)
-    (final_hidden, final_cell), (hidden_record, read_record, *inner_records) = scan_time(
+    (final_hidden, final_cell), (hidden_record, read_record, *kept_records) = scan_time(
         step,
         (tf.cast(initial_hidden, dtype), initial_cell),
         [
             Record(hidden_size, batch_size, dtype),
-            Record(input_size + hidden_size + 1, batch_size, dtype),
-            Record(3 * hidden_size, batch_size, tf.float32),
-            *[Record(hidden_size, batch_size, tf.float32)] * 3,
+            Record(weights.shape[1], batch_size, dtype),
+            *[Record(part * hidden_size, batch_size, tf.float32) for part in arithmetic.kept],
         ],
         num_steps=num_steps,
     )
@@ -108,23 +102,15 @@ def _forward_and_gradient(
         def step_back(
             time: tf.Tensor, d_hidden: tf.Tensor, d_cell: tf.Tensor
         ) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
-            gates, candidate, before, cell_tanh = (record.at(time) for record in inner_records)
-            input_gate, forget_gate, output_gate = tf.split(gates, 3, axis=0)
-            d_hidden += tf.cast(d_columns[time], tf.float32)
-            d_cell += tanh_gradient(cell_tanh, d_hidden * output_gate)
-            d_parts = (
-                sigmoid_gradient(input_gate, d_cell * candidate),
-                sigmoid_gradient(forget_gate, d_cell * before),
-                tanh_gradient(candidate, d_cell * input_gate),
-                sigmoid_gradient(output_gate, d_hidden * cell_tanh),
-            )
-            d_sums = tf.concat([tf.cast(part, dtype) for part in d_parts], axis=0)
-            d_previous = tf.cast(tf.matmul(recurrent_kernel, d_sums), tf.float32)
-            return resets.applied(time, d_previous, d_cell * forget_gate), (d_sums,)
+            kept = [record.at(time) for record in kept_records]
+            d_sums, d_before = arithmetic.back(kept, d_hidden, d_columns[time], d_cell)
+            d_previous = tf.matmul(recurrent_kernel, d_sums)
+            return resets.applied(time, d_previous, d_before), (d_sums,)
 
-        d_initial, (d_record,) = scan_time(
+        d_final_hidden, d_final_cell = tf.split(tf.transpose(d_final), 2, axis=0)
+        (d_initial_hidden, d_initial_cell), (d_record,) = scan_time(
             step_back,
-            tf.split(tf.transpose(d_final), 2, axis=0),
+            (tf.cast(d_final_hidden, dtype), d_final_cell),
             [Record(4 * hidden_size, batch_size, dtype)],
             num_steps=num_steps,
             backwards=True,
@@ -133,12 +119,13 @@ def _forward_and_gradient(
         d_kernel, d_recurrent_kernel, d_bias = weight_gradients(
             read_record.side_by_side(), d_sums, input_size, hidden_size, 1
         )
+        d_initial = tf.concat([tf.cast(d_initial_hidden, tf.float32), d_initial_cell], axis=0)
         return (
             input_gradient(d_sums, kernel, num_steps),
             d_kernel,
             d_recurrent_kernel,
             d_bias[0],
-            tf.transpose(tf.concat(d_initial, axis=0)),
+            tf.transpose(d_initial),
         )
 
     return (hidden_record.as_sequence(), tf.transpose(final)), gradient

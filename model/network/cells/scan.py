@@ -12,6 +12,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+#: Products in bfloat16 are up to a sixth quicker where what is summed up is a multiple of this:
+#: AMX takes 32 products at once, and rows of a matrix begin at whole words.
+TILE = 32
+
 
 class Record(NamedTuple):
     """What a tensor kept of every step looks like."""
@@ -145,11 +149,24 @@ class Resets:
 def transposed_weights(*weights: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Matrices [rows, columns] and vectors [columns], stacked and transposed.
 
-    Returns [columns, rows of all] in ``dtype``. Times a step's inputs, hidden state and a row of
-    ones, one below the other, it gives the sums of all gates in one product.
+    Returns [columns, rows of all] in ``dtype``. Times a step's inputs, hidden state and what
+    ``ones_below`` gives, one below the other, it gives the sums of all gates in one product. In
+    bfloat16 columns of zeros follow, up to the next multiple of ``TILE``.
     """
     rows = [w if w.shape.rank == 2 else w[tf.newaxis] for w in weights]
-    return tf.transpose(tf.cast(tf.concat(rows, axis=0), dtype))
+    stacked = tf.cast(tf.concat(rows, axis=0), dtype)
+    if dtype == tf.bfloat16:
+        stacked = tf.pad(stacked, [[0, -stacked.shape[0] % TILE], [0, 0]])
+    return tf.transpose(stacked)
+
+
+def ones_below(weights: tf.Tensor, width: int, batch_size: tf.Tensor) -> tf.Tensor:
+    """What a step reads below its first ``width`` rows: ones for the bias, then zeros.
+
+    ``weights`` [columns, rows of all] are those of ``transposed_weights``, whose dtype it has.
+    """
+    is_bias = tf.range(width, weights.shape[1]) == width
+    return tf.repeat(tf.cast(is_bias, weights.dtype)[:, tf.newaxis], batch_size, axis=1)
 
 
 def columns(sequence: tf.Tensor) -> tf.Tensor:
@@ -173,15 +190,5 @@ def weight_gradients(read: tf.Tensor, sum_gradients: tf.Tensor, *rows: int) -> l
     ``read`` [rows of all, time * batch] is what they were multiplied with, ``sum_gradients``
     [out, time * batch] the gradient of what that gave. Returns [rows, out] of each.
     """
-    product = tf.matmul(read, sum_gradients, transpose_b=True)
-    return list(tf.split(tf.cast(product, tf.float32), rows, axis=0))
-
-
-def sigmoid_gradient(sigmoid: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-    """``gradient`` times the derivative at ``sigmoid``, the function's value; in one pass."""
-    return tf.raw_ops.SigmoidGrad(y=sigmoid, dy=gradient)
-
-
-def tanh_gradient(tanh: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-    """``gradient`` times the derivative at ``tanh``, the function's value; in one pass."""
-    return tf.raw_ops.TanhGrad(y=tanh, dy=gradient)
+    product = tf.cast(tf.matmul(read, sum_gradients, transpose_b=True), tf.float32)
+    return list(tf.split(product, [*rows, -1], axis=0))[: len(rows)]

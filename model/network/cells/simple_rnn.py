@@ -8,14 +8,15 @@ from typing import ClassVar
 import tensorflow as tf
 
 from model.config import Cell
+from model.network.cells.derivatives import tanh_gradient
 from model.network.cells.recurrent_layer import RecurrentLayer
 from model.network.cells.scan import (
     Record,
     Resets,
     columns,
     input_gradient,
+    ones_below,
     scan_time,
-    tanh_gradient,
     transposed_weights,
     weight_gradients,
 )
@@ -65,7 +66,7 @@ def _forward_and_gradient(
     weights = transposed_weights(kernel, recurrent_kernel, bias, dtype=dtype)
     kernel, recurrent_kernel = tf.cast(kernel, dtype), tf.cast(recurrent_kernel, dtype)
     input_columns, resets = columns(inputs), Resets(keep)
-    ones = tf.ones([1, batch_size], dtype)
+    ones = ones_below(weights, input_size + hidden_size, batch_size)
 
     def step(
         time: tf.Tensor, hidden: tf.Tensor
@@ -80,7 +81,7 @@ def _forward_and_gradient(
         (tf.transpose(initial),),
         [
             Record(hidden_size, batch_size, dtype),
-            Record(input_size + hidden_size + 1, batch_size, dtype),
+            Record(weights.shape[1], batch_size, dtype),
             Record(hidden_size, batch_size, tf.float32),
         ],
         num_steps=num_steps,
