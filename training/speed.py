@@ -24,9 +24,9 @@ STEP_PER_FORWARD = 3.0
 #: Passes over an array that all the rest takes: for each logit (softmax, its gradient), for each
 #: gate of each token (the walk forward and back) and for each weight (gradient, optimizer, mean).
 #: Measured on steps of many sizes (docs/experiments.md); only the choice of sizes hangs on it.
-PASSES_PER_LOGIT = 5.0
-PASSES_PER_GATE = 9.0
-PASSES_PER_WEIGHT = 9.0
+PASSES_PER_LOGIT = 3.5
+PASSES_PER_GATE = 8.0
+PASSES_PER_WEIGHT = 1.0
 
 #: Rows of features that stand for all rows of a step.
 _PROBE_ROWS = 256
