@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from ai_edge_litert.compiled_model import CompiledModel
 from ai_edge_litert.environment import Environment, EnvironmentOptions
 from ai_edge_litert.hardware_accelerator import HardwareAccelerator
 from ai_edge_litert.options import CpuOptions, Options
+from ai_edge_litert.tensor_buffer import TensorBuffer
 from numpy.typing import NDArray
 
 from model.config import ModelConfig
@@ -35,6 +37,9 @@ _WEIGHT_CACHE_IN_MEMORY = ":memory"
 
 # Time for trying out each batch size at loading; two runs are timed even if they take longer.
 _TRIAL_NANOSECONDS = 8_000_000
+
+# LiteRT writes outputs straight into memory of ours that begins at a multiple of this.
+_ALIGNMENT = 64
 
 
 class LiteRTRuntime:
@@ -114,7 +119,7 @@ class LiteRTRuntime:
             signature.set_ids(token_ids)
             signature.set_state(state)
             signature.run()
-            return signature.get("logits"), signature.get("state")
+            return signature.output("logits").copy(), signature.output("state").copy()
         _check_shape("token_ids", np.shape(token_ids), (batch,))
         _check_shape("state", np.shape(state), (batch, self._config.state_size))
         logits = np.empty((batch, self._config.vocab_size), np.float32)
@@ -147,21 +152,21 @@ class LiteRTRuntime:
         """Reads ``token_ids`` [batch, time] int32 from ``state``, with the logits after each token.
 
         Returns logits [batch, time, vocab] and the state after the last token, equal to what
-        ``step`` returns token by token. ``time`` may be 0.
+        ``step`` returns token by token. ``time`` may be 0. In memory the logits after the same
+        token of all rows lie together.
 
         Raises:
             ValueError: shapes do not fit, or a token id is outside the vocabulary.
         """
-        batch, _ = self._check_sequences(token_ids, state)
-        logits = np.empty((*np.shape(token_ids), self._config.vocab_size), np.float32)
+        batch, num_tokens = self._check_sequences(token_ids, state)
+        logits = np.empty((num_tokens, batch, self._config.vocab_size), np.float32)
         new_state = np.array(state, np.float32)
         for rows, size in _cut(batch, self._score_plan):
-            piece = self._score_in_chunks(
-                _padded(token_ids[rows], size), _padded(new_state[rows], size)
+            after = self._score_in_chunks(
+                _padded(token_ids[rows], size), _padded(new_state[rows], size), logits[:, rows]
             )
-            count = rows.stop - rows.start
-            logits[rows], new_state[rows] = piece[0][:count], piece[1][:count]
-        return logits, new_state
+            new_state[rows] = after[: rows.stop - rows.start]
+        return logits.swapaxes(0, 1), new_state
 
     def logits(self, state: FloatArray) -> FloatArray:
         """Logits [batch, vocab] of the next token, from the state alone.
@@ -178,7 +183,7 @@ class LiteRTRuntime:
             signature = self._logits[size]
             signature.set_state(_padded(state[rows], size))
             signature.run()
-            logits[rows] = signature.get("logits")[: rows.stop - rows.start]
+            logits[rows] = signature.output("logits")[: rows.stop - rows.start]
         return logits
 
     def _check_sequences(self, token_ids: IntArray, state: FloatArray) -> tuple[int, int]:
@@ -199,16 +204,19 @@ class LiteRTRuntime:
                 signature.set_ids(token_ids[:, start : start + chunk_tokens])
                 signature.set_state(state)
                 signature.run()
-                state = signature.get("state")
+                state = signature.output("state").copy()
                 start += chunk_tokens
         return state
 
     def _score_in_chunks(
-        self, token_ids: IntArray, state: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
-        """``score`` for a batch size that the file has: the longest chunks first, then steps."""
+        self, token_ids: IntArray, state: FloatArray, logits: FloatArray
+    ) -> FloatArray:
+        """``score`` for a batch size that the file has: the longest chunks first, then steps.
+
+        Fills in ``logits`` [time, rows, vocab], of the first rows; returns the states.
+        """
         batch, num_tokens = token_ids.shape
-        logits = np.empty((batch, num_tokens, self._config.vocab_size), np.float32)
+        count = logits.shape[1]
         start = 0
         for chunk_tokens in self._score_times.get(batch, ()):
             signature = self._scores[batch, chunk_tokens]
@@ -217,13 +225,14 @@ class LiteRTRuntime:
                 signature.set_ids(token_ids[:, start:stop])
                 signature.set_state(state)
                 signature.run()
-                by_time = signature.get("logits").reshape(chunk_tokens, batch, -1)
-                logits[:, start:stop] = by_time.swapaxes(0, 1)
-                state = signature.get("state")
+                by_time = signature.output("logits").reshape(chunk_tokens, batch, -1)
+                logits[start:stop] = by_time[:, :count]
+                state = signature.output("state").copy()
                 start = stop
         for place in range(start, num_tokens):
-            logits[:, place], state = self.step(token_ids[:, place], state)
-        return logits, state
+            following, state = self.step(token_ids[:, place], state)
+            logits[place] = following[:count]
+        return state
 
     def _open(self, model: CompiledModel) -> None:
         """Makes the signatures of ``model`` ready to run.
@@ -311,10 +320,13 @@ class _Signature:
         self._model = model
         self._index = model.get_signature_index(name)
         self._input_buffers = model.create_input_buffers(self._index)
-        self._output_buffers = model.create_output_buffers(self._index)
         order = model.get_signature_list()[name]
         self._inputs = dict(zip(order["inputs"], self._input_buffers, strict=True))
-        self._outputs = dict(zip(order["outputs"], self._output_buffers, strict=True))
+        self._outputs = {output: _aligned_memory(self._shapes[output]) for output in outputs}
+        self._output_buffers = [
+            TensorBuffer.create_from_host_memory(self._outputs[output])
+            for output in order["outputs"]
+        ]
         self._ids: IntArray | None = None
         if ids is not None:
             self.set_ids(np.zeros(ids, np.int32))
@@ -349,11 +361,18 @@ class _Signature:
                 f"the vocabulary has {self._vocab_size}"
             ) from error
 
-    def get(self, name: str) -> FloatArray:
-        """A copy of an output."""
-        rows, columns = shape = self._shapes[name]
-        values: FloatArray = self._outputs[name].read(rows * columns, np.float32).reshape(shape)
-        return values
+    def output(self, name: str) -> FloatArray:
+        """An output, in the memory that the next run writes to."""
+        return self._outputs[name]
+
+
+def _aligned_memory(shape: tuple[int, ...]) -> FloatArray:
+    """Zeros of ``shape``, float32, where LiteRT can write to."""
+    size = 4 * math.prod(shape)
+    memory = np.zeros(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    aligned: FloatArray = memory[start : start + size].view(np.float32).reshape(shape)
+    return aligned
 
 
 def _times_by_batch(chunks: Iterable[tuple[int, int]]) -> dict[int, list[int]]:

@@ -196,14 +196,13 @@ class Decoder:
         for sequence, last in zip(ordered, tokens[:, -1], strict=True):
             sequence.num_read += size
             sequence.next_token = None if stretch.to_its_end else int(last)
-        rows = np.concatenate([logits[:, np.newaxis], following], axis=1)
-        self._score(
-            [sequence for sequence in ordered for _ in range(size)],
-            rows[:, :size].reshape(-1, rows.shape[2]),
-            tokens.ravel(),
-        )
+        self._score(ordered, logits, tokens[:, 0])
+        if size > 1:
+            # As they lie in memory: all rows after one token, then all after the next.
+            by_time = following[:, : size - 1].swapaxes(0, 1).reshape(-1, following.shape[2])
+            self._score(ordered * (size - 1), by_time, tokens[:, 1:].T.ravel())
         if stretch.to_its_end:
-            return [self._end(s, row[-1]) for s, row in zip(ordered, rows, strict=True)]
+            return [self._end(s, row[-1]) for s, row in zip(ordered, following, strict=True)]
         return _scored_to_the_end(ordered)
 
     def _score(
