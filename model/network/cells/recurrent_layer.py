@@ -20,8 +20,8 @@ def dtype_policy(compute_dtype: ComputeDtype) -> keras.DTypePolicy:
 class RecurrentLayer(keras.layers.Layer):  # type: ignore[misc]
     """A recurrent layer over [time, batch, input] sequences with a carried, resettable state.
 
-    Matrix products run in the compute dtype; master weights, gates, gradients carried through
-    time and the state are float32.
+    Matrix products, and what comes out of them, are in the compute dtype; master weights, gates,
+    an LSTM's cells and their gradients, and the state are float32.
 
     Weights: ``kernel`` [input, gates * hidden], ``recurrent_kernel`` [hidden, gates * hidden],
     ``bias`` [gates * hidden] ([2, gates * hidden] for a GRU); all float32, zeros until assigned.
