@@ -95,9 +95,10 @@ class AdamW:
         dense = [tf.convert_to_tensor(gradient) for gradient in gradients]
         norm = tf.linalg.global_norm(dense)
         scale = tf.minimum(1.0, self._clip_norm / tf.maximum(norm, 1e-12))
-        decay = tf.minimum(self._average_decay, (1.0 + step) / (10.0 + step))
+        count = step + 1.0
+        decay = tf.minimum(self._average_decay, count / (10.0 + step))
         for update, gradient in zip(self._updates, dense, strict=True):
-            update(gradient, scale, learning_rate, step + 1.0, decay)
+            update(gradient, scale, learning_rate, count, decay)
         return norm
 
     def _update_of(self, index: int) -> Callable[..., None]:

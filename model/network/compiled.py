@@ -7,11 +7,11 @@ from typing import ParamSpec, TypeVar
 
 import tensorflow as tf
 
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
 
 
-def compiled(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+def compiled(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
     """``function`` of tensors, compiled by XLA when it is first called with their shapes.
 
     TensorFlow's operators each read and write all of their tensors; compiled together, elementwise
@@ -19,5 +19,5 @@ def compiled(function: Callable[Parameters, Result]) -> Callable[Parameters, Res
     compiled: matrix products and transpositions are slower than TensorFlow's own, and sums and
     maxima over an axis are not safe from two threads at once (docs/experiments.md, Training).
     """
-    made: Callable[Parameters, Result] = tf.function(function, jit_compile=True)
+    made: Callable[_Parameters, _Result] = tf.function(function, jit_compile=True)
     return made

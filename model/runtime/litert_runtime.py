@@ -195,7 +195,10 @@ class LiteRTRuntime:
         return batch, num_tokens
 
     def _prefill_in_chunks(self, token_ids: IntArray, state: FloatArray) -> FloatArray:
-        """``prefill`` for a batch size that the file has: the longest chunks first."""
+        """``prefill`` for a batch size that the file has: the longest chunks first.
+
+        The states returned are to be copied before anything else is run.
+        """
         batch, num_tokens = token_ids.shape
         start = 0
         for chunk_tokens in self._prefill_times[batch]:
@@ -204,7 +207,7 @@ class LiteRTRuntime:
                 signature.set_ids(token_ids[:, start : start + chunk_tokens])
                 signature.set_state(state)
                 signature.run()
-                state = signature.output("state").copy()
+                state = signature.output("state")
                 start += chunk_tokens
         return state
 
@@ -213,7 +216,8 @@ class LiteRTRuntime:
     ) -> FloatArray:
         """``score`` for a batch size that the file has: the longest chunks first, then steps.
 
-        Fills in ``logits`` [time, rows, vocab], of the first rows; returns the states.
+        Fills in ``logits`` [time, rows, vocab], of the first rows; returns the states, which are
+        to be copied before anything else is run.
         """
         batch, num_tokens = token_ids.shape
         count = logits.shape[1]
@@ -227,7 +231,7 @@ class LiteRTRuntime:
                 signature.run()
                 by_time = signature.output("logits").reshape(chunk_tokens, batch, -1)
                 logits[start:stop] = by_time[:, :count]
-                state = signature.output("state").copy()
+                state = signature.output("state")
                 start = stop
         for place in range(start, num_tokens):
             following, state = self.step(token_ids[:, place], state)
