@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.bundle.load import Bundle
+from service.busy_board import BusyBoard, BusySeat
 from service.kept_process import KeptProcess
 from service.settings import Settings
 
@@ -44,10 +45,13 @@ class EngineGroup:
         return sum(kept.process.poll() is not None for kept in self.engines)
 
 
-def start_engines(bundle: Bundle, socket_prefix: Path, settings: Settings) -> EngineGroup:
+def start_engines(
+    bundle: Bundle, socket_prefix: Path, settings: Settings, board: BusyBoard
+) -> EngineGroup:
     """Starts the engines of ``bundle``, as many as ``settings`` say.
 
-    Their sockets are ``socket_prefix`` with a number behind it; they must not have been used.
+    Their sockets are ``socket_prefix`` with a number behind it; they must not have been used. On
+    ``board`` they see when others compute.
     """
     shares = share_out(settings)
     sockets = tuple(
@@ -56,7 +60,7 @@ def start_engines(bundle: Bundle, socket_prefix: Path, settings: Settings) -> En
     logger.info("%s: %d engines", bundle.directory, len(shares))
     name = f"engine {bundle.manifest.name}"
     engines = tuple(
-        KeptProcess(name, _target(bundle, socket, share))
+        KeptProcess(name, _target(bundle, socket, share, board.take_seat()))
         for socket, share in zip(sockets, shares, strict=True)
     )
     return EngineGroup(bundle, sockets, engines)
@@ -84,11 +88,13 @@ def _even_parts(total: int, count: int) -> list[int]:
     return [total // count + (number < total % count) for number in range(count)]
 
 
-def _target(bundle: Bundle, socket: Path, settings: Settings) -> Callable[[], int | None]:
+def _target(
+    bundle: Bundle, socket: Path, settings: Settings, seat: BusySeat
+) -> Callable[[], int | None]:
     def run() -> int | None:
         from service.engine.main import run_engine  # noqa: PLC0415  not in the supervisor
 
-        return run_engine(bundle, _address(socket), settings)
+        return run_engine(bundle, _address(socket), settings, seat)
 
     return run
 

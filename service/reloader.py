@@ -15,6 +15,7 @@ from pathlib import Path
 
 from model.bundle.load import load_bundle
 from model.errors import ForetokenError
+from service.busy_board import BusyBoard
 from service.engine_group import EngineGroup, start_engines
 from service.kept_process import KeptProcess
 from service.model_table import (
@@ -54,12 +55,14 @@ class Reloader:
         flags: SharedFlags,
         runtime_directory: Path,
         groups: Sequence[EngineGroup],
+        board: BusyBoard,
     ) -> None:
-        """``groups`` are the engines that run, one group for each model."""
+        """``groups`` are the engines that run, one group for each model; they share ``board``."""
         self._settings = settings
         self._flags = flags
         self._runtime_directory = runtime_directory
         self._groups = list(groups)
+        self._board = board
         self._generation = 1
         self._num_attempts = 0
         self._change: _Change | None = None
@@ -106,7 +109,7 @@ class Reloader:
             answer_order(self._runtime_directory, order, "its files cannot be used")
             return
         logger.info("reload: starting engines for %s", bundle.directory)
-        group = start_engines(bundle, prefix, self._settings)
+        group = start_engines(bundle, prefix, self._settings, self._board)
         self._change = _Change(order, group, time.monotonic() + _START_SECONDS)
 
     def _await_engines(self, change: _Change) -> None:

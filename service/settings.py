@@ -50,6 +50,7 @@ PUBLISHED_LIMITS = (
 
 #: Unless told otherwise, there are no more engines than this, and none for fewer sequences.
 _MAX_DEFAULT_ENGINES = 4
+_MAX_DEFAULT_THREADS = 4
 _LEAST_SEQUENCES = 16
 
 #: A secret shorter than this may be guessed.
@@ -91,6 +92,13 @@ class Settings(BaseModel):
         "state_cache_mb; 0: one for each core it may use, at most 4, of 16 sequences or more each",
     )
     engine_threads: int = Field(default=1, ge=1, le=64, description="threads of each engine")
+    engine_threads_alone: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="threads of an engine for up to 4 sequences while no other engine computes; "
+        "0: one for each core it may use, at most 4",
+    )
     workers: int = Field(default=1, ge=1, le=64, description="HTTP worker processes")
 
     max_body_bytes: int = Field(
@@ -122,7 +130,7 @@ class Settings(BaseModel):
         default=256, ge=0, le=65_536, description="sequences that may wait for a place"
     )
     state_cache_mb: int = Field(
-        default=32, ge=0, le=65_536, description="memory for states of prompts read lately, in MiB"
+        default=16, ge=0, le=65_536, description="memory for states of prompts read lately, in MiB"
     )
     queue_timeout_s: float = Field(
         default=30.0, gt=0, le=86_400, description="longest wait for a place, in seconds"
@@ -198,6 +206,11 @@ class Settings(BaseModel):
             return self.engines
         most = min(_MAX_DEFAULT_ENGINES, self.max_running // _LEAST_SEQUENCES)
         return max(1, min(usable_cores(), most))
+
+    @property
+    def num_threads_alone(self) -> int:
+        """Threads of an engine while no other engine computes."""
+        return self.engine_threads_alone or min(usable_cores(), _MAX_DEFAULT_THREADS)
 
     def limits(self) -> dict[str, int | float]:
         """The settings that ``GET /v1/models`` publishes, by name."""

@@ -23,6 +23,7 @@ from pydantic import SecretStr
 
 from model.bundle.load import Bundle
 from model.errors import ConfigurationError
+from service.busy_board import BusyBoard
 from service.engine_group import EngineGroup, start_engines
 from service.kept_process import SUPERVISOR_SIGNALS, KeptProcess
 from service.metrics_directory import count_into
@@ -82,11 +83,12 @@ class Supervisor:
             shutil.rmtree(runtime_directory, ignore_errors=True)
 
     def _start(self, runtime_directory: Path) -> None:
+        board = BusyBoard()
         groups = [
-            start_engines(bundle, runtime_directory / f"engine-{number}", self._settings)
+            start_engines(bundle, runtime_directory / f"engine-{number}", self._settings, board)
             for number, bundle in enumerate(self._bundles)
         ]
-        self._reloader = Reloader(self._settings, self._flags, runtime_directory, groups)
+        self._reloader = Reloader(self._settings, self._flags, runtime_directory, groups, board)
         self._http = KeptProcess("HTTP server", self._http_target(groups, runtime_directory))
 
     def _http_target(

@@ -56,18 +56,28 @@ class LiteRTRuntime:
     Args:
         network: the LiteRT file, as written by ``model.network.export.export_network``.
         config: sizes of the model in the file.
-        num_threads: threads per matrix product; more than one seldom pays at these sizes.
+        num_threads: threads per matrix product; more than one pay for few rows, where there is
+            nothing else for the other cores to do.
+        most_rows: what the file holds for larger batches is not made ready, which saves memory;
+            none: all is. More rows are put together from smaller batches.
 
     Raises:
         BundleCorruptError: the file is missing, cut short, no LiteRT file, or not of these sizes.
     """
 
-    def __init__(self, network: Path, config: ModelConfig, num_threads: int = 1) -> None:
+    def __init__(
+        self,
+        network: Path,
+        config: ModelConfig,
+        num_threads: int = 1,
+        *,
+        most_rows: int | None = None,
+    ) -> None:
         self._config = config
         network_file.check_sealed(network)
         with native_stderr_silenced():
             try:
-                self._open(_load(network, num_threads))
+                self._open(_load(network, num_threads), most_rows)
             except (RuntimeError, ValueError) as error:
                 reason = str(error).partition("\n")[0]
                 raise BundleCorruptError(
@@ -238,14 +248,17 @@ class LiteRTRuntime:
             logits[place] = following[:count]
         return state
 
-    def _open(self, model: CompiledModel) -> None:
-        """Makes the signatures of ``model`` ready to run.
+    def _open(self, model: CompiledModel, most_rows: int | None) -> None:
+        """Makes the signatures of ``model`` ready to run, those of at most ``most_rows`` rows.
 
         Raises:
             ValueError: one is missing or has other sizes; the message says which.
         """
-        names = model.get_signature_list()
-        opened = functools.partial(_Signature, model, self._config)
+        names = list(model.get_signature_list())
+        if most_rows is not None:
+            names = network_file.of_at_most(names, most_rows)
+        memory = _OutputMemory(self._config, names)
+        opened = functools.partial(_Signature, model, self._config, memory)
         self._steps = {
             batch: opened(network_file.step_name(batch), batch, ids=(batch,))
             for batch in network_file.step_batches(names)
@@ -292,8 +305,35 @@ class LiteRTRuntime:
             raise ValueError("it lacks step, logits or prefill signatures")
 
 
+class _OutputMemory:
+    """What all signatures of a file write to: room for the largest of them.
+
+    One signature runs at a time, and what it has written is copied before the next one runs. With
+    memory of their own they would hold five times as much together.
+    """
+
+    def __init__(self, config: ModelConfig, names: Sequence[str]) -> None:
+        scored = network_file.score_chunks(names)
+        chunks = network_file.prefill_chunks(names) + scored
+        batches = [
+            *network_file.step_batches(names),
+            *network_file.logits_batches(names),
+            *(batch for batch, _ in chunks),
+        ]
+        most_rows = max(batches, default=0)
+        most_logits = max([most_rows, *(batch * num_tokens for batch, num_tokens in scored)])
+        self._floats = {
+            "state": _aligned_floats(most_rows * config.state_size),
+            "logits": _aligned_floats(most_logits * config.vocab_size),
+        }
+
+    def room_for(self, name: str, shape: tuple[int, ...]) -> FloatArray:
+        """Where the output of that name and shape is written: ``logits`` or ``state``."""
+        return self._floats[name][: math.prod(shape)].reshape(shape)
+
+
 class _Signature:
-    """One signature of the file with the buffers it reads and writes.
+    """One signature of the file, with the memory it reads and writes.
 
     Raises:
         ValueError: its tensors have other names or shapes than a model of ``config`` needs.
@@ -303,6 +343,7 @@ class _Signature:
         self,
         model: CompiledModel,
         config: ModelConfig,
+        memory: _OutputMemory,
         name: str,
         batch: int,
         *,
@@ -326,7 +367,9 @@ class _Signature:
         self._input_buffers = model.create_input_buffers(self._index)
         order = model.get_signature_list()[name]
         self._inputs = dict(zip(order["inputs"], self._input_buffers, strict=True))
-        self._outputs = {output: _aligned_memory(self._shapes[output]) for output in outputs}
+        self._outputs = {
+            output: memory.room_for(output, self._shapes[output]) for output in outputs
+        }
         self._output_buffers = [
             TensorBuffer.create_from_host_memory(self._outputs[output])
             for output in order["outputs"]
@@ -366,17 +409,16 @@ class _Signature:
             ) from error
 
     def output(self, name: str) -> FloatArray:
-        """An output, in the memory that the next run writes to."""
+        """An output, in the memory that the next run of any signature writes to."""
         return self._outputs[name]
 
 
-def _aligned_memory(shape: tuple[int, ...]) -> FloatArray:
-    """Zeros of ``shape``, float32, where LiteRT can write to."""
-    size = 4 * math.prod(shape)
-    memory = np.zeros(size + _ALIGNMENT, np.uint8)
+def _aligned_floats(count: int) -> FloatArray:
+    """Zeros, float32, where LiteRT can write to."""
+    memory = np.zeros(4 * count + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
-    aligned: FloatArray = memory[start : start + size].view(np.float32).reshape(shape)
-    return aligned
+    floats: FloatArray = memory[start : start + 4 * count].view(np.float32)
+    return floats
 
 
 def _times_by_batch(chunks: Iterable[tuple[int, int]]) -> dict[int, list[int]]:

@@ -67,6 +67,12 @@ def score_chunks(names: Iterable[str]) -> list[tuple[int, int]]:
     return _chunks("score", names)
 
 
+def of_at_most(names: Iterable[str], most_rows: int) -> list[str]:
+    """The signatures among ``names`` that are for at most ``most_rows`` rows."""
+    rows = ((name, re.fullmatch(r"[a-z]+_(\d+)(x\d+)?", name)) for name in names)
+    return [name for name, match in rows if match and int(match[1]) <= most_rows]
+
+
 def _chunks(kind: str, names: Iterable[str]) -> list[tuple[int, int]]:
     matches = (re.fullmatch(rf"{kind}_(\d+)x(\d+)", name) for name in names)
     return sorted((int(m[1]), int(m[2])) for m in matches if m)

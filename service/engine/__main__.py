@@ -9,11 +9,18 @@ from pathlib import Path
 
 from model.bundle.load import load_bundle
 from model.errors import ForetokenError
+from service.busy_board import BusyBoard
 from service.child_process import die_with_parent
 from service.engine.main import run_engine
 from service.settings import resolve_settings
 
-_SETTINGS = ("max_running", "max_queue", "engine_threads", "drain_timeout_s")
+_SETTINGS = (
+    "max_running",
+    "max_queue",
+    "engine_threads",
+    "engine_threads_alone",
+    "drain_timeout_s",
+)
 
 
 def main() -> int:
@@ -28,7 +35,8 @@ def main() -> int:
     die_with_parent()
     try:
         settings = resolve_settings({name: getattr(arguments, name) for name in _SETTINGS}, {})
-        return run_engine(load_bundle(arguments.bundle), arguments.socket, settings)
+        seat = BusyBoard().take_seat()
+        return run_engine(load_bundle(arguments.bundle), arguments.socket, settings, seat)
     except ForetokenError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -11,6 +11,9 @@ from types import FrameType
 from model.bundle.load import Bundle
 from model.bundle.self_check import run_self_check
 from model.errors import ForetokenError
+from model.runtime.contract import Runtime
+from service.busy_board import BusySeat
+from service.engine.lone_runtime import MOST_LONE_ROWS, LoneRuntime
 from service.engine.loop import EngineLoop
 from service.engine.server import EngineServer
 from service.settings import Settings
@@ -26,21 +29,19 @@ _UNKNOWN_ID = 1
 _NICENESS = 5
 
 
-def run_engine(bundle: Bundle, address: str, settings: Settings) -> int:
+def run_engine(bundle: Bundle, address: str, settings: Settings, seat: BusySeat) -> int:
     """Runs the network of ``bundle`` for the workers that connect to ``address``.
 
     Returns after SIGTERM, once the jobs at hand are done or ``settings.drain_timeout_s`` is over.
+    ``seat`` is the engine's place among those it shares the cores with.
 
     Returns:
         The exit code: 0; or 2 if the bundle cannot be used, which is logged.
     """
     # With an engine on every core, whatever the HTTP workers have to do would wait for its steps.
     os.nice(_NICENESS)
-    # Heavy, and wanted in this process only.
-    from model.runtime.litert_runtime import LiteRTRuntime  # noqa: PLC0415
-
     try:
-        runtime = LiteRTRuntime(bundle.network_path, bundle.config, settings.engine_threads)
+        runtime = _load(bundle, settings, seat)
         difference = run_self_check(runtime, bundle.manifest.self_check)
     except ForetokenError as error:
         logger.error("the engine cannot start: %s", error)
@@ -67,3 +68,20 @@ def run_engine(bundle: Bundle, address: str, settings: Settings) -> int:
     logger.info("engine ready at %s", address)
     server.run()
     return 0
+
+
+def _load(bundle: Bundle, settings: Settings, seat: BusySeat) -> Runtime:
+    """The network, and once more for when no other engine computes.
+
+    Raises:
+        BundleCorruptError: the network is not the one its bundle describes.
+    """
+    # Heavy, and wanted in this process only.
+    from model.runtime.litert_runtime import LiteRTRuntime  # noqa: PLC0415
+
+    usual = LiteRTRuntime(bundle.network_path, bundle.config, settings.engine_threads)
+    num_threads = settings.num_threads_alone
+    if num_threads <= settings.engine_threads or usual.step_batches[0] > MOST_LONE_ROWS:
+        return usual
+    lone = LiteRTRuntime(bundle.network_path, bundle.config, num_threads, most_rows=MOST_LONE_ROWS)
+    return LoneRuntime(usual, lone, seat)

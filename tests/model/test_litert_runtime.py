@@ -56,6 +56,46 @@ def some_ids(*shape: int) -> np.ndarray:
     return np.random.default_rng(9).integers(0, CONFIG.vocab_size, shape, np.int32)
 
 
+@pytest.fixture(scope="module")
+def lone(network: Path) -> LiteRTRuntime:
+    return LiteRTRuntime(network, CONFIG, num_threads=2, most_rows=1)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 4])
+def test_threads_and_left_out_sizes_change_no_bit(
+    runtime: LiteRTRuntime, lone: LiteRTRuntime, batch: int
+) -> None:
+    assert lone.step_batches == (1,)
+    assert {rows for rows, _ in lone.prefill_chunks + lone.score_chunks} == {1}
+    state, ids = some_state(batch), some_ids(batch, 7)
+    for found, expected in zip(
+        (*lone.step(ids[:, 0], state), *lone.score(ids, state), lone.prefill(ids, state)),
+        (*runtime.step(ids[:, 0], state), *runtime.score(ids, state), runtime.prefill(ids, state)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(lone.logits(state), runtime.logits(state))
+
+
+def test_what_was_returned_stays_as_it_is_when_other_sizes_run(runtime: LiteRTRuntime) -> None:
+    """All sizes write to the same memory."""
+    state, ids = some_state(4), some_ids(4, 7)
+    results = (
+        *runtime.step(ids[:1, 0], state[:1]),
+        *runtime.step(ids[:, 0], state),
+        *runtime.score(ids, state),
+        runtime.prefill(ids, state),
+        runtime.logits(state),
+    )
+    copies = [result.copy() for result in results]
+    runtime.step(ids[:1, 1], -state[:1])
+    runtime.score(ids[:, ::-1], -state)
+    runtime.prefill(ids[:, ::-1], -state)
+    runtime.logits(-state)
+    for result, copy in zip(results, copies, strict=True):
+        np.testing.assert_array_equal(result, copy)
+
+
 @pytest.mark.parametrize("batch", [0, 1, 3, 4, 11])
 def test_shapes_and_types(runtime: LiteRTRuntime, batch: int) -> None:
     assert runtime.config == CONFIG

@@ -36,6 +36,14 @@ def test_how_many_engines_there_are_by_default(monkeypatch, cores, max_running, 
     assert Settings(engines=64).num_engines == 64
 
 
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 2), (4, 4), (64, 4)])
+def test_how_many_threads_an_engine_has_by_itself(monkeypatch, cores, threads):
+    monkeypatch.setattr("service.settings.usable_cores", lambda: cores)
+    assert Settings().num_threads_alone == threads
+    assert Settings(engine_threads_alone=1).num_threads_alone == 1
+    assert Settings(engine_threads_alone=64).num_threads_alone == 64
+
+
 def test_variables_of_others_are_not_looked_at():
     assert resolve_settings({}, {"MAX_QUEUE": "x", "foretoken_port": "x"}) == Settings()
 
