@@ -72,8 +72,9 @@ class StreamBatches:
         needed = self.batch_size * self.window + 1
         if len(self.token_ids) < needed:
             raise TrainingError(
-                f"the corpus has {len(self.token_ids)} training tokens; --batch-size "
-                f"{self.batch_size} and --window {self.window} need at least {needed}"
+                f"the corpus has {len(self.token_ids)} training tokens; batch size "
+                f"{self.batch_size} x window {self.window} needs at least {needed}. Lower "
+                "--batch-size, --window or --late-window."
             )
 
     @property

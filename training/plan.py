@@ -26,6 +26,9 @@ class Plan:
         clip_norm: largest global norm of a gradient.
         weight_dropout: probability that a recurrent weight is dropped for a step.
         embedding_dropout: probability that a word is dropped for a step.
+        activation_penalty: weight of the size of the last layer's outputs.
+        temporal_penalty: weight of their change from token to token.
+        late_window: ``window`` of the last part of the budget; None: no other.
         patience: validations without a gain before training stops early.
         validation_tokens: scored in each validation, at most.
         seed: of the first weights, of dropout and of the order of reading.
@@ -46,6 +49,9 @@ class Plan:
     clip_norm: float = 1.0
     weight_dropout: float = 0.0
     embedding_dropout: float = 0.0
+    activation_penalty: float = 0.0
+    temporal_penalty: float = 0.0
+    late_window: int | None = None
     patience: int = 12
     validation_tokens: int
     seed: int
@@ -62,10 +68,15 @@ class Plan:
         dropouts = f"dropout {config.dropout:g}"
         if self.weight_dropout or self.embedding_dropout:
             dropouts += f" (weights {self.weight_dropout:g}, words {self.embedding_dropout:g})"
+        if self.activation_penalty or self.temporal_penalty:
+            dropouts += f", penalties {self.activation_penalty:g} and {self.temporal_penalty:g}"
+        window = str(self.window)
+        if self.late_window is not None:
+            window += f", {self.late_window} at the end"
         return (
             f"plan: {config.cell} {config.num_layers} x {config.hidden_size}, embedding "
             f"{config.embedding_size}, {config.num_weights():,} weights, vocabulary "
-            f"{config.vocab_size:,}, {dropouts}, batch {self.batch_size} x window {self.window}, "
+            f"{config.vocab_size:,}, {dropouts}, batch {self.batch_size} x window {window}, "
             f"{self.compute_dtype}, learning rate {self.learning_rate:.2g}, {budget}"
         )
 

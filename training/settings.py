@@ -158,6 +158,20 @@ class Settings(BaseModel):
         le=0.95,
         json_schema_extra=_TRAIN,
     )
+    activation_penalty: float = Field(
+        0.0,
+        description="penalty on the size of the last layer's outputs in training",
+        ge=0.0,
+        le=100.0,
+        json_schema_extra=_TRAIN,
+    )
+    temporal_penalty: float = Field(
+        0.0,
+        description="penalty on their change from token to token in training",
+        ge=0.0,
+        le=100.0,
+        json_schema_extra=_TRAIN,
+    )
     batch_size: int | None = Field(
         None,
         description="streams read side by side [by budget]",
@@ -168,6 +182,13 @@ class Settings(BaseModel):
     window: int | None = Field(
         None,
         description="tokens between two updates of the weights [by budget]",
+        ge=1,
+        le=8192,
+        json_schema_extra=_TRAIN,
+    )
+    late_window: int | None = Field(
+        None,
+        description="the same for the last quarter of the budget [as before]",
         ge=1,
         le=8192,
         json_schema_extra=_TRAIN,

@@ -17,7 +17,7 @@ from typing import Any
 
 from model.errors import TrainingError
 from model.state import FloatArray
-from training.batches import StreamBatches, validation_rows
+from training.batches import StreamBatches, Window, validation_rows
 from training.checkpoint import Checkpoint, newest_checkpoint, write_checkpoint
 from training.data_parallel import ALONE, Workers
 from training.log import Log, SilentLog, TrainingLog
@@ -34,6 +34,9 @@ NUM_VALIDATIONS = 40
 NUM_RECORDS = 400
 MAX_RESTARTS = 4
 
+#: The share of the budget after which windows are as long as ``Plan.late_window`` says.
+LATE = 0.75
+
 #: A loss this many times that of guessing evenly means that training has diverged.
 DIVERGED = 1.5
 
@@ -43,6 +46,7 @@ class _Progress:
     """Where training stands; saved with every checkpoint."""
 
     step: int = 0
+    late_from: int | None = None
     seconds: float = 0.0
     best_loss: float = math.inf
     best_step: int = 0
@@ -61,6 +65,7 @@ class _Lately:
     loss: float = 0.0
     norm: float = 0.0
     steps: int = 0
+    tokens: int = 0
     since: float = field(default_factory=time.monotonic)
 
 
@@ -103,6 +108,14 @@ class Trainer:
         self._run = run
         self._batches = StreamBatches(
             train_ids, plan.batch_size, plan.window, end_of_text_id, plan.seed
+        )
+        # Begins anew, at another place of the text.
+        self._late_batches = StreamBatches(
+            train_ids,
+            plan.batch_size,
+            plan.late_window or plan.window,
+            end_of_text_id,
+            plan.seed + 1,
         )
         self._validation, self._validation_window = validation_rows(
             validation_ids, plan.validation_tokens, plan.window
@@ -159,7 +172,7 @@ class Trainer:
     def _train_once(self, log: Log) -> None:
         share = self._share()
         learning_rate = self._schedule.at(share, self._at.step) * self._at.learning_rate_scale
-        window = self._batches.read(self._at.step)
+        window = self._read(share)
         loss, norm = self._step.train(window, self._at.step, learning_rate)
         if not self._is_sound(loss, norm):
             self._restart(loss)
@@ -168,6 +181,7 @@ class Trainer:
         self._lately.loss += loss
         self._lately.norm += norm
         self._lately.steps += 1
+        self._lately.tokens += window.inputs.size
         after = self._share()
         if int(after * NUM_RECORDS) > int(share * NUM_RECORDS) or self._lately.steps >= 100:
             self._record(log, learning_rate)
@@ -175,6 +189,23 @@ class Trainer:
             self._validate(log)
         if self._workers.monotonic() - self._last_checkpoint >= self._checkpoint_seconds:
             self._save()
+
+    def _read(self, share: float) -> Window:
+        """What the next step reads."""
+        at = self._at
+        if at.late_from is None and self._plan.late_window is not None and share >= LATE:
+            at.late_from = at.step
+        if at.late_from is None:
+            return self._batches.read(at.step)
+        return self._late_batches.read(at.step - at.late_from)
+
+    def _epochs(self) -> float:
+        """Passes over the corpus made."""
+        at = self._at
+        if at.late_from is None:
+            return self._batches.epochs(at.step)
+        late = self._late_batches.epochs(at.step - at.late_from)
+        return self._batches.epochs(at.late_from) + late
 
     def _share(self) -> float:
         """How much of the budget is spent, 0 to 1."""
@@ -216,15 +247,15 @@ class Trainer:
     def _record(self, log: Log, learning_rate: float) -> None:
         now = time.monotonic()
         lately, self._lately = self._lately, _Lately(since=now)
-        tokens = lately.steps * self._plan.batch_size * self._plan.window
-        speed = tokens / max(now - lately.since, 1e-6)
+        seconds = max(now - lately.since, 1e-6)
+        speed = lately.tokens / seconds
         share = self._share()
         log.write(
             {
                 "step": self._at.step,
                 "seconds": round(self._seconds(), 3),
                 "share": share,
-                "epochs": self._batches.epochs(self._at.step),
+                "epochs": self._epochs(),
                 "loss": lately.loss / lately.steps,
                 "gradient_norm": lately.norm / lately.steps,
                 "learning_rate": learning_rate,
@@ -238,15 +269,14 @@ class Trainer:
                 tokens_per_second=speed,
                 loss=lately.loss / lately.steps,
                 validation_loss=self._at.last_validation,
-                seconds_left=self._seconds_left(speed),
+                seconds_left=self._seconds_left(seconds / lately.steps),
             )
         )
 
-    def _seconds_left(self, tokens_per_second: float) -> float:
+    def _seconds_left(self, seconds_per_step: float) -> float:
         if self._plan.steps is None:
             return self._plan.minutes * 60.0 - self._seconds()
-        steps = self._plan.steps - self._at.step
-        return steps * self._plan.batch_size * self._plan.window / tokens_per_second
+        return (self._plan.steps - self._at.step) * seconds_per_step
 
     def _validate(self, log: Log) -> None:
         """Scores the averaged weights and keeps them where they are the best so far."""

@@ -46,6 +46,8 @@ class TrainingStep:
             initial_seed=plan.seed,
             weight_dropout=plan.weight_dropout,
             embedding_dropout=plan.embedding_dropout,
+            activation_penalty=plan.activation_penalty,
+            temporal_penalty=plan.temporal_penalty,
         )
         variables = self.model.named_variables()
         self._variables = [variable.value for variable in variables.values()]

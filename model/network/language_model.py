@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from model.config import ModelConfig
+from model.network.activation_penalty import activation_penalty
 from model.network.cells.gru import GRU
 from model.network.cells.lstm import LSTM
 from model.network.cells.recurrent_layer import ComputeDtype, RecurrentLayer, dtype_policy
@@ -34,6 +35,8 @@ class LanguageModel(keras.Model):  # type: ignore[misc]
         initial_seed: seed of the weights the model starts with.
         weight_dropout: probability that a recurrent weight is dropped while training.
         embedding_dropout: probability that a word is dropped while training.
+        activation_penalty: weight of the size of the last layer's outputs while training.
+        temporal_penalty: weight of their change from token to token while training.
     """
 
     def __init__(
@@ -44,11 +47,15 @@ class LanguageModel(keras.Model):  # type: ignore[misc]
         initial_seed: int = 0,
         weight_dropout: float = 0.0,
         embedding_dropout: float = 0.0,
+        activation_penalty: float = 0.0,
+        temporal_penalty: float = 0.0,
     ) -> None:
         super().__init__(name="language_model", dtype=dtype_policy(compute_dtype), autocast=False)
         self.config = config
         self._weight_dropout = weight_dropout
         self._embedding_dropout = embedding_dropout
+        self._activation_penalty = activation_penalty
+        self._temporal_penalty = temporal_penalty
         shapes = config.weight_shapes()
         self._variables_by_name = {
             name: self.add_weight(
@@ -120,7 +127,7 @@ class LanguageModel(keras.Model):  # type: ignore[misc]
             Features [batch, time, embedding] (tied) or [batch, time, hidden] (untied) in the
             compute dtype, and the state after the last token.
         """
-        features, state = self._features(
+        features, state, _ = self._features(
             token_ids, state, reset=reset, training=training, seed=seed
         )
         return tf.transpose(features, [1, 0, 2]), state
@@ -160,9 +167,10 @@ class LanguageModel(keras.Model):  # type: ignore[misc]
 
         Returns:
             The sum over batch and time of the weighted losses in nats, a float32 scalar, and
-            the state after the last token.
+            the state after the last token. Penalties, while training, are in the gradients of the
+            sum, not in its value.
         """
-        features, state = self._features(
+        features, state, penalty = self._features(
             token_ids, state, reset=reset, training=training, seed=seed
         )
         kernel, transposed = self._output_kernel()
@@ -176,7 +184,7 @@ class LanguageModel(keras.Model):  # type: ignore[misc]
             tf.reshape(tf.transpose(tf.cast(mask, tf.float32)), [-1]),
             training=training,
         )
-        return nats, state
+        return nats + (penalty - tf.stop_gradient(penalty)), state
 
     def named_variables(self) -> dict[str, keras.Variable]:
         """The trainable variables under their canonical names, in the order of the config."""
@@ -214,8 +222,8 @@ class LanguageModel(keras.Model):  # type: ignore[misc]
         reset: tf.Tensor | None,
         training: bool,
         seed: tf.Tensor | None,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """As ``hidden``, with features [time, batch, ...]."""
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """As ``hidden``, with features [time, batch, ...] and the penalty on the activations."""
         rates = (self.config.dropout, self._weight_dropout, self._embedding_dropout)
         rate, weight_rate, word_rate = rates if training else (0.0, 0.0, 0.0)
         keep = None
@@ -228,6 +236,7 @@ class LanguageModel(keras.Model):  # type: ignore[misc]
         )
         sequence = tf.cast(embedded, self.compute_dtype)
         sequence = dropout_over_time(sequence, rate, seed, site=0)
+        plain = sequence
         before = tf.split(state, self.config.num_layers, axis=1)
         after = []
         for index, layer in enumerate(self.recurrent_layers):
@@ -237,15 +246,19 @@ class LanguageModel(keras.Model):  # type: ignore[misc]
                 seed,
                 site=_RECURRENT_WEIGHTS + index,
             )
-            sequence, layer_state = layer(
-                sequence, before[index], keep=keep, recurrent_kernel=kernel
-            )
-            sequence = dropout_over_time(sequence, rate, seed, site=index + 1)
+            plain, layer_state = layer(sequence, before[index], keep=keep, recurrent_kernel=kernel)
+            sequence = dropout_over_time(plain, rate, seed, site=index + 1)
             after.append(layer_state)
+        penalty = activation_penalty(
+            sequence,
+            plain,
+            size_weight=self._activation_penalty if training else 0.0,
+            change_weight=self._temporal_penalty if training else 0.0,
+        )
         if self.config.has_projection:
             kernel = tf.cast(self._weight("projection/kernel"), self.compute_dtype)
             sequence = tf.tensordot(sequence, kernel, axes=1)
-        return sequence, tf.concat(after, axis=1)
+        return sequence, tf.concat(after, axis=1), penalty
 
     def _output_kernel(self) -> tuple[tf.Tensor, bool]:
         """The output matrix, and whether it is [vocab, width] rather than [width, vocab]."""

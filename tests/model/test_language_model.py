@@ -254,6 +254,49 @@ def test_dropped_words_are_read_as_zeros():
     close(without.total_loss(token_ids, token_ids, state)[0], nats)
 
 
+@pytest.mark.parametrize("cell", ["simple_rnn", "gru", "lstm"])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_penalties_are_in_the_gradients_not_in_the_loss(cell, dropout):
+    """The gradients are those of the loss and the penalty by its formula, worked out outside."""
+    config = make_config(cell, num_layers=2, tie_embeddings=False, dropout=dropout)
+    plain, size, change = (
+        make_model(config, **weights)
+        for weights in ({}, {"activation_penalty": 0.7}, {"temporal_penalty": 0.4})
+    )
+    token_ids, targets, state = ids(1, BATCH, TIME), ids(2, BATCH, TIME), random_state(config)
+    how = {"training": True, "seed": tf.constant([1, 2])}
+    variables = [variable.value for variable in plain.trainable_variables]
+    with tf.GradientTape(persistent=True) as tape:
+        nats, _ = plain.total_loss(token_ids, targets, state, **how)
+        outputs, _ = plain.hidden(token_ids, state, **how)  # dropped, [batch, time, hidden]
+        squares = 0.7 * tf.reduce_sum(outputs**2) / config.hidden_size
+        changes = 0.4 * tf.reduce_sum((outputs[:, 1:] - outputs[:, :-1]) ** 2) / config.hidden_size
+    expected = {
+        penalty: [
+            tf.convert_to_tensor(one) + tf.convert_to_tensor(other)
+            for one, other in zip(
+                tape.gradient(nats, variables),
+                tape.gradient(value, variables, unconnected_gradients="zero"),
+                strict=True,
+            )
+        ]
+        for penalty, value in (("size", squares), ("change", changes))
+    }
+    for name, model in (("size", size), ("change", change)):
+        if name == "change" and dropout:
+            continue  # the paper takes it before dropout
+        with tf.GradientTape() as tape:
+            penalised, _ = model.total_loss(token_ids, targets, state, **how)
+        assert float(penalised) == pytest.approx(float(nats))
+        found = tape.gradient(penalised, [v.value for v in model.trainable_variables])
+        for one, other in zip(found, expected[name], strict=True):
+            close(tf.convert_to_tensor(one), other)
+        close(
+            model.total_loss(token_ids, targets, state)[0],
+            plain.total_loss(token_ids, targets, state)[0],
+        )
+
+
 def test_bfloat16_follows_float32():
     """Logits, state and gradients within 3 % of their length, the loss within 1 %."""
     config = make_config(num_layers=2, hidden_size=16)

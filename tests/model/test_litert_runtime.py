@@ -77,25 +77,6 @@ def test_threads_and_left_out_sizes_change_no_bit(
     np.testing.assert_array_equal(lone.logits(state), runtime.logits(state))
 
 
-def test_what_was_returned_stays_as_it_is_when_other_sizes_run(runtime: LiteRTRuntime) -> None:
-    """All sizes write to the same memory."""
-    state, ids = some_state(4), some_ids(4, 7)
-    results = (
-        *runtime.step(ids[:1, 0], state[:1]),
-        *runtime.step(ids[:, 0], state),
-        *runtime.score(ids, state),
-        runtime.prefill(ids, state),
-        runtime.logits(state),
-    )
-    copies = [result.copy() for result in results]
-    runtime.step(ids[:1, 1], -state[:1])
-    runtime.score(ids[:, ::-1], -state)
-    runtime.prefill(ids[:, ::-1], -state)
-    runtime.logits(-state)
-    for result, copy in zip(results, copies, strict=True):
-        np.testing.assert_array_equal(result, copy)
-
-
 @pytest.mark.parametrize("batch", [0, 1, 3, 4, 11])
 def test_shapes_and_types(runtime: LiteRTRuntime, batch: int) -> None:
     assert runtime.config == CONFIG

@@ -85,7 +85,9 @@ def test_reading_does_not_change_the_ids():
 
 
 def test_a_corpus_that_is_too_small_is_refused_with_the_sizes():
-    with pytest.raises(TrainingError, match=r"40 training tokens.*--batch-size 4.*at least 41"):
+    with pytest.raises(
+        TrainingError, match=r"40 training tokens.*batch size 4 x window 10.*at least 41"
+    ):
         StreamBatches(numbered_ids(40), 4, 10, END_OF_TEXT, 0)
 
 

@@ -154,6 +154,35 @@ def test_killed_for_real_and_started_again_it_ends_in_the_same_weights(tmp_path,
     assert_same(trained_weights(runs[0])[0], trained_weights(runs[1])[0])
 
 
+def test_late_windows_begin_after_three_quarters_and_go_on_where_they_stopped(tmp_path):
+    """23 steps of 4 x 8 tokens, 7 of 4 x 16; once in one go, once stopped in the midst of them."""
+    plan = replace(PLAN, late_window=16)
+    expected, _ = trained(tmp_path / "whole", plan)
+    per_epoch = (2000 // 4 // 8, 2000 // 4 // 16)
+    epochs = {
+        line["step"]: line["epochs"]
+        for line in read_log(RunDirectory(tmp_path / "whole").log)
+        if "epochs" in line
+    }
+    assert epochs[23] == pytest.approx(23 / per_epoch[0])
+    assert epochs[24] == pytest.approx(23 / per_epoch[0] + 1 / per_epoch[1])
+    assert epochs[30] == pytest.approx(23 / per_epoch[0] + 7 / per_epoch[1])
+    for stop_at in (20, 26):
+        run = tmp_path / f"stopped at {stop_at}"
+        steps = iter(range(1, 100))
+        with pytest.raises(TrainingError, match="was stopped"):
+            trained(run, plan, should_stop=lambda steps=steps, at=stop_at: next(steps) >= at)
+        assert_same(trained(run, plan)[0], expected)
+    assert any(
+        (expected[name] != value).any() for name, value in trained(tmp_path / "p")[0].items()
+    )
+
+
+def test_a_corpus_too_small_for_late_windows_is_told_at_the_start(tmp_path):
+    with pytest.raises(TrainingError, match="--late-window"):
+        trainer(tmp_path, replace(PLAN, late_window=600))
+
+
 def test_a_finished_run_is_left_as_it_is(whole):
     run, weights, meta = whole
     before = sorted(path.stat().st_mtime_ns for path in (run / "checkpoints").iterdir())
