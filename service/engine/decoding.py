@@ -19,6 +19,8 @@ from service.engine.slots import SlotStates
 
 #: Where nobody waits for a token, so many tokens of a prompt are scored at once,
 _STRETCH_TOKENS = 16
+#: so many of each where there are several of different lengths, which networks do side by side,
+_SHARED_TOKENS = 8
 #: and about so many of all prompts in one step.
 _SCORED_TOKENS = 64
 
@@ -30,18 +32,6 @@ class Ending(NamedTuple):
     finish_reason: FinishReason
     stop_token_id: int | None = None
     next: NextTokens | None = None
-
-
-class _Stretch(NamedTuple):
-    """Tokens of a prompt that are scored at once.
-
-    Attributes:
-        num_tokens: how many, from the next one on.
-        to_its_end: the prompt ends with them, and the job with the logits behind it.
-    """
-
-    num_tokens: int
-    to_its_end: bool
 
 
 class Decoder:
@@ -97,15 +87,6 @@ class Decoder:
             logits = np.concatenate([logits, self._feed(fed)])
         return idle + fed, logits
 
-    def _states_of(self, sequences: SequenceOf[Sequence]) -> tuple[list[Sequence], FloatArray]:
-        """States after feeding each sequence its next token, if it has one."""
-        fed = [sequence for sequence in sequences if sequence.next_token is not None]
-        idle = [sequence for sequence in sequences if sequence.next_token is None]
-        states = self._slots.gather([sequence.slot for sequence in idle])
-        if fed:
-            states = np.concatenate([states, self._feed_without_logits(fed)])
-        return idle + fed, states
-
     def _feed(self, sequences: list[Sequence]) -> FloatArray:
         """Reads the next token of each; returns the logits of what follows."""
         token_ids, states = self._next_tokens_and_states(sequences)
@@ -113,21 +94,18 @@ class Decoder:
         self._have_read(sequences, states)
         return logits
 
-    def _feed_without_logits(self, sequences: list[Sequence]) -> FloatArray:
-        """Reads the next token of each; returns the states."""
-        token_ids, states = self._next_tokens_and_states(sequences)
-        states = self._runtime.prefill(token_ids[:, np.newaxis], states)
-        self._have_read(sequences, states)
-        return states
-
     def _next_tokens_and_states(self, sequences: list[Sequence]) -> tuple[IntArray, FloatArray]:
-        """What each is to read next, and from which state: of zeros where a document begins."""
+        """What each is to read next, and from which state."""
         token_ids = np.array([sequence.next_token for sequence in sequences], np.int32)
+        return token_ids, self._states_before(sequences, token_ids)
+
+    def _states_before(self, sequences: list[Sequence], token_ids: IntArray) -> FloatArray:
+        """The states from which ``token_ids`` are read: of zeros where a document begins."""
         states = self._slots.gather([sequence.slot for sequence in sequences])
         new_document = token_ids == self._end_of_text_id
         if new_document.any():
             states = np.where(new_document[:, None], np.float32(0.0), states)
-        return token_ids, states
+        return states
 
     def _have_read(self, sequences: list[Sequence], states: FloatArray) -> None:
         self._slots.scatter([sequence.slot for sequence in sequences], states)
@@ -154,56 +132,69 @@ class Decoder:
     def _score_stretches(self, sequences: SequenceOf[Sequence]) -> list[Ending]:
         """Scores several tokens of each prompt, where nobody waits for this step.
 
-        Side by side are those of which as many tokens are scored; of many, some wait for the next
-        step.
+        Of many, some wait for the next step.
         """
-        groups: dict[_Stretch, list[Sequence]] = {}
+        endings = []
+        first = [s for s in sequences if s.next_token is None or s.to_be_kept]
+        if first:
+            self._counters.count_step(len(first))
+            endings += self._score_next_of_each(*self._logits_of(first))
+        stretches: list[tuple[Sequence, IntArray]] = []
         num_tokens = 0
         for sequence in sequences:
-            stretch = self._stretch(sequence)
-            groups.setdefault(stretch, []).append(sequence)
-            num_tokens += stretch.num_tokens
-            if num_tokens >= _SCORED_TOKENS:
-                break
-        endings = []
-        for stretch, group in groups.items():
-            endings += self._score_stretch(group, stretch)
+            if _is_to_be_scored(sequence) and num_tokens < _SCORED_TOKENS:
+                stretches.append((sequence, self._stretch(sequence)))
+                num_tokens += min(len(stretches[-1][1]), _SHARED_TOKENS)
+        for group in _side_by_side(stretches):
+            endings += self._score_stretch(*group)
         return endings
 
-    def _stretch(self, sequence: Sequence) -> _Stretch:
-        """What to score of a prompt at once: no token behind the end of a document."""
-        rest = sequence.prompt[sequence.num_read : sequence.num_read + _STRETCH_TOKENS]
-        ends = np.flatnonzero(rest == self._end_of_text_id)
-        num_tokens = int(ends[0]) + 1 if len(ends) else len(rest)
-        to_its_end = (
-            not len(ends)
-            and sequence.num_read + num_tokens == len(sequence.prompt)
-            and sequence.needs_last_step
-            and not sequence.samples
-        )
-        return _Stretch(num_tokens, to_its_end)
+    def _stretch(self, sequence: Sequence) -> IntArray:
+        """The tokens to feed to score a part of a prompt: [tokens], the pending one first.
 
-    def _score_stretch(self, sequences: list[Sequence], stretch: _Stretch) -> list[Ending]:
-        ordered, states = self._states_of(sequences)
-        logits = self._runtime.logits(states)
-        size = stretch.num_tokens
-        tokens = np.stack([s.prompt[s.num_read : s.num_read + size] for s in ordered])
-        num_fed = size if stretch.to_its_end else size - 1
-        following, states = self._runtime.score(tokens[:, :num_fed], states)
-        self._slots.scatter([sequence.slot for sequence in ordered], states)
-        for _ in range(1 + num_fed):
-            self._counters.count_step(len(ordered))
-        for sequence, last in zip(ordered, tokens[:, -1], strict=True):
-            sequence.num_read += size
-            sequence.next_token = None if stretch.to_its_end else int(last)
-        self._score(ordered, logits, tokens[:, 0])
-        if size > 1:
-            # As they lie in memory: all rows after one token, then all after the next.
-            by_time = following[:, : size - 1].swapaxes(0, 1).reshape(-1, following.shape[2])
-            self._score(ordered * (size - 1), by_time, tokens[:, 1:].T.ravel())
-        if stretch.to_its_end:
-            return [self._end(s, row[-1]) for s, row in zip(ordered, following, strict=True)]
-        return _scored_to_the_end(ordered)
+        An end-of-text token can only be the first, since the state is zeroed before it. The last
+        token of the prompt is fed if the job ends with the logits behind it.
+        """
+        feeds_last = sequence.needs_last_step and not sequence.samples
+        stop = len(sequence.prompt) if feeds_last else len(sequence.prompt) - 1
+        rest = sequence.prompt[
+            sequence.num_read : min(stop, sequence.num_read + _STRETCH_TOKENS - 1)
+        ]
+        ends = np.flatnonzero(rest == self._end_of_text_id)
+        rest = rest[: ends[0]] if len(ends) else rest
+        return np.concatenate([np.array([sequence.next_token], np.int32), rest])
+
+    def _score_stretch(self, sequences: list[Sequence], token_ids: IntArray) -> list[Ending]:
+        """Feeds ``token_ids`` [sequences, tokens] and scores what follows each of them."""
+        size = token_ids.shape[1]
+        for _ in range(size):
+            self._counters.count_step(len(sequences))
+        states = self._states_before(sequences, token_ids[:, 0])
+        following, states = self._runtime.score(token_ids, states)
+        self._slots.scatter([sequence.slot for sequence in sequences], states)
+        # As they lie in memory: the logits of all rows after one token, then after the next.
+        by_time = following.swapaxes(0, 1).reshape(-1, following.shape[2])
+        targets = np.full((size, len(sequences)), -1, np.int32)
+        for row, sequence in enumerate(sequences):
+            scored = sequence.prompt[sequence.num_read : sequence.num_read + size]
+            targets[: len(scored), row] = scored
+            sequence.num_read += len(scored)
+            sequence.next_token = int(scored[-1]) if len(scored) == size else None
+        rows = np.flatnonzero(targets.ravel() >= 0)
+        if len(rows) < len(by_time):
+            # Only behind the last token of a prompt there is nothing to score.
+            by_time = by_time[: len(rows)] if rows[-1] == len(rows) - 1 else by_time[rows]
+        self._score(
+            [sequences[row % len(sequences)] for row in rows.tolist()],
+            by_time,
+            targets.ravel()[rows],
+        )
+        endings = [
+            self._end(sequence, following[row, -1])
+            for row, sequence in enumerate(sequences)
+            if sequence.next_token is None
+        ]
+        return endings + _scored_to_the_end([s for s in sequences if s.next_token is not None])
 
     def _score(
         self, sequences: SequenceOf[Sequence], logits: FloatArray, targets: IntArray | list[int]
@@ -288,6 +279,27 @@ def _scored_to_the_end(sequences: SequenceOf[Sequence]) -> list[Ending]:
         for sequence in sequences
         if not _is_to_be_scored(sequence) and not sequence.needs_last_step
     ]
+
+
+def _side_by_side(
+    stretches: SequenceOf[tuple[Sequence, IntArray]],
+) -> list[tuple[list[Sequence], IntArray]]:
+    """``stretches`` in groups of equal lengths, cut short where that brings several together."""
+    lengths = {len(token_ids) for _, token_ids in stretches}
+    if len(lengths) == 1:
+        kinds = [list(stretches)]
+    else:
+        kinds = [
+            [one for one in stretches if len(one[1]) >= _SHARED_TOKENS],
+            [one for one in stretches if len(one[1]) < _SHARED_TOKENS],
+        ]
+    groups = []
+    for kind in filter(None, kinds):
+        size = min(len(token_ids) for _, token_ids in kind)
+        if len(kind) > 1 and len(lengths) > 1:
+            size = min(size, _SHARED_TOKENS)
+        groups.append(([s for s, _ in kind], np.stack([token_ids[:size] for _, token_ids in kind])))
+    return groups
 
 
 def _feed_next_of_prompt(sequence: Sequence) -> int:
