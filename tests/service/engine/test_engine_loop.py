@@ -257,6 +257,64 @@ def test_many_prompts_of_all_lengths_are_scored_at_once_and_what_may_follow():
         assert events[-1].next.token_ids.tolist() == np.argsort(-logits)[:3].tolist()
 
 
+class Counted(FakeRuntime):
+    """Counts how often the network is run."""
+
+    num_runs = 0
+
+    def _spend(self):
+        self.num_runs += 1
+
+
+def test_prompts_of_different_lengths_are_scored_side_by_side_and_as_if_alone():
+    """Whatever else is asked of them: tokens, a state, what follows, or nothing."""
+    rng = np.random.default_rng(3)
+    jobs = []
+    for number in range(40):
+        prompt = tuple(rng.integers(0, 12, rng.integers(1, 30)).tolist())
+        ends = int(rng.integers(4))
+        jobs.append(
+            Job(
+                job_id=str(number),
+                prompt_token_ids=prompt,
+                max_tokens=3 if ends == 0 else 0,
+                ignore_eos=True,
+                sampling=GREEDY,
+                prompt_logprobs=2,
+                prompt_logprobs_from=int(rng.integers(len(prompt) + 1)),
+                next_top_k=3 if ends == 1 else None,
+                return_state=ends == 2,
+            )
+        )
+    together = Counted(vocab_size=12)
+    found = run(EngineLoop(together, end_of_text_id=END), *jobs)
+    num_runs_alone = 0
+    for job in jobs:
+        alone = Counted(vocab_size=12)
+        (expected,) = run(EngineLoop(alone, end_of_text_id=END), job).values()
+        num_runs_alone += alone.num_runs
+        assert tokens_of(found[job.job_id]) == tokens_of(expected)
+        assert prompt_scores_of(found[job.job_id]) == prompt_scores_of(expected)
+        ended, ended_alone = found[job.job_id][-1], expected[-1]
+        assert ended.state == ended_alone.state
+        assert (ended.next is None) == (ended_alone.next is None)
+        if ended.next is not None:
+            np.testing.assert_array_equal(ended.next.logprobs, ended_alone.next.logprobs)
+    assert together.num_runs < num_runs_alone / 5
+
+
+def prompt_scores_of(events):
+    """Per scored token its logprob, rank and likeliest tokens, in order."""
+    return [
+        (float(logprob), int(rank), likeliest.tolist())
+        for event in events
+        if isinstance(event, PromptScored)
+        for logprob, rank, likeliest in zip(
+            event.scores.logprobs, event.ranks, event.scores.top_token_ids, strict=True
+        )
+    ]
+
+
 @pytest.mark.parametrize("prompt", [(), (4,), (4, 2, 7)])
 def test_what_may_follow_the_prompt(prompt):
     runtime = FakeRuntime(vocab_size=50)
