@@ -141,7 +141,7 @@ class Pipeline:
             ConfigurationError: the settings contradict the bundle to fine-tune.
         """
         started = time.monotonic()
-        workers = ManyWorkers(self._cluster) if self._cluster.num_workers > 1 else ALONE
+        workers = self._workers()
         plan = self._shared_plan(workers)
         with (
             training_progress(sys.stderr) as show,
@@ -169,6 +169,14 @@ class Pipeline:
             f"trained {meta['step']:,} steps in {meta['seconds'] / 60:.1f} minutes; best "
             f"validation {meta['best_loss']:.4f} nats per token at step {meta['best_step']:,}"
         )
+
+    def _workers(self) -> Workers:
+        """With whom this process trains; returns when all of them are there."""
+        cluster = self._cluster
+        if cluster.num_workers == 1:
+            return ALONE
+        self._say(f"worker {cluster.index} of {cluster.num_workers}: waiting for the others")
+        return ManyWorkers(cluster)
 
     def evaluate(self) -> None:
         """Scores of the float network, the int8 network and the n-grams on held-out text.
