@@ -1,12 +1,16 @@
 """What ``/metrics`` says after requests to several workers."""
 
+import json
 import time
 
 import pytest
 import requests
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.parser import text_string_to_metric_families
 from running_service import running_service, wait_until
 from tiny_bundle import tiny_bundle
+
+from service.api.metrics import WorkersCollector
 
 COUNTERS = {
     "foretoken_requests": ("endpoint", "status"),
@@ -74,6 +78,16 @@ def test_every_worker_tells_the_same_sums(two_workers):
         assert value(two_workers, "foretoken_request_generation_tokens_sum") == 36
         assert value(two_workers, "foretoken_time_to_first_token_seconds_count") == 12
         assert value(two_workers, "foretoken_time_per_output_token_seconds_count") == 12
+
+
+def test_a_file_that_a_worker_has_only_just_made_is_left_out(tmp_path):
+    """Opened, but without a size yet; one killed at that moment leaves it so for good."""
+    (tmp_path / "counter_1.db").touch()
+    assert list(WorkersCollector(tmp_path).collect()) == []
+    counted = MmapedDict(str(tmp_path / "counter_2.db"))
+    counted.write_value(json.dumps(["asked", "asked_total", {}, "help"]), 3.0, 0.0)
+    (family,) = WorkersCollector(tmp_path).collect()
+    assert [sample.value for sample in family.samples] == [3.0]
 
 
 def test_refused_and_unknown(two_workers):
