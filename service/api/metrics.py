@@ -48,7 +48,7 @@ class WorkersCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """The sums. A file that a worker makes at this moment is still empty, and left out."""
         files = [str(file) for file in self._directory.glob("*.db") if file.stat().st_size]
-        counted: Iterable[Metric] = MultiProcessCollector.merge(files)
+        counted: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
         return counted
 
 

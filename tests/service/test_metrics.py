@@ -86,6 +86,7 @@ def test_a_file_that_a_worker_has_only_just_made_is_left_out(tmp_path):
     assert list(WorkersCollector(tmp_path).collect()) == []
     counted = MmapedDict(str(tmp_path / "counter_2.db"))
     counted.write_value(json.dumps(["asked", "asked_total", {}, "help"]), 3.0, 0.0)
+    counted.close()
     (family,) = WorkersCollector(tmp_path).collect()
     assert [sample.value for sample in family.samples] == [3.0]
 
