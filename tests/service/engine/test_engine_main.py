@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from tiny_bundle import tiny_bundle
 
-from service.engine.request import Job, Sampled
+from model.sampling import SamplingParams
+from service.engine.request import Job, PromptScored, Sampled
 from service.engine_client import EngineClient
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -51,6 +52,49 @@ def test_it_serves_its_bundle_until_told_to_stop(tmp_path):
             client.close()
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
+
+
+def test_threads_for_an_engine_that_is_alone_change_no_bit(tmp_path):
+    """One job by itself, which may use them, and one among many, which may not."""
+    answers = []
+    for threads in ("1", "3"):
+        address = f"ipc://{tmp_path}/engine-{threads}"
+        flags = ("--socket", address, "--engine-threads-alone", threads)
+        with ended(start(tiny_bundle(), *flags)) as process:
+            client = EngineClient([address])
+            try:
+                assert client.wait_ready(60), process
+                alone = [scored_job("alone")]
+                many = [scored_job(f"{number}") for number in range(9)]
+                answers += [scores_of(client.submit(jobs)) for jobs in (alone, many)]
+            finally:
+                client.close()
+    assert len({scores for answer in answers for scores in answer}) == 1
+
+
+def scored_job(job_id):
+    return Job(
+        job_id=job_id,
+        prompt_token_ids=tuple(range(5, 17)),
+        max_tokens=12,
+        ignore_eos=True,
+        sampling=SamplingParams(seed=3),
+        prompt_logprobs=0,
+        prompt_logprobs_from=1,
+        logprobs=0,
+    )
+
+
+def scores_of(events):
+    """Of each job its tokens and the logprobs of prompt and tokens, to be compared."""
+    tokens, logprobs = {}, {}
+    for event in events:
+        if isinstance(event, Sampled):
+            tokens.setdefault(event.job_id, []).extend(event.token_ids)
+        if isinstance(event, Sampled | PromptScored):
+            logprobs.setdefault(event.job_id, []).extend(event.scores.logprobs.tolist())
+    assert all(len(values) == 11 + 12 for values in logprobs.values())
+    return [(tuple(tokens[job]), tuple(logprobs[job])) for job in tokens]
 
 
 @pytest.mark.parametrize(
