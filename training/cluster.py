@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from model.errors import ConfigurationError
 
@@ -16,10 +17,12 @@ class Cluster:
     Attributes:
         num_workers: processes; 1: this one is alone.
         index: of this one, from 0, the chief, on.
+        addresses: ``host:port`` of each, the chief first; none where this one is alone.
     """
 
     num_workers: int = 1
     index: int = 0
+    addresses: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def is_chief(self) -> bool:
@@ -38,8 +41,11 @@ def cluster_of(environ: Mapping[str, str]) -> Cluster:
         return Cluster()
     try:
         config = json.loads(text)
-        jobs = {name: len(addresses) for name, addresses in config["cluster"].items()}
+        cluster = {name: list(addresses) for name, addresses in config["cluster"].items()}
+        jobs = {name: len(addresses) for name, addresses in cluster.items()}
         task, index = config["task"]["type"], int(config["task"]["index"])
+        for address in itertools.chain(*cluster.values()):
+            int(address.rpartition(":")[2])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigurationError(
             'TF_CONFIG must be such as {"cluster": {"worker": ["host:port", "host:port"]}, '
@@ -51,4 +57,5 @@ def cluster_of(environ: Mapping[str, str]) -> Cluster:
             "workers listed, and all must be workers, one of which may be the chief"
         )
     before = jobs.get("chief", 0) if task == "worker" else 0
-    return Cluster(sum(jobs.values()), before + index)
+    addresses = (*cluster.get("chief", ()), *cluster.get("worker", ()))
+    return Cluster(len(addresses), before + index, addresses)

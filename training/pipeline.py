@@ -31,6 +31,7 @@ from training.gradient_reach import measure_gradient_reach
 from training.initial_weights import alike_bundles, mean_weights
 from training.interruption import stop_on_signals
 from training.log_records import read_log
+from training.meeting import meet
 from training.ngram import NgramModel
 from training.plan import Dtype, Plan
 from training.planning import make_plan
@@ -176,6 +177,8 @@ class Pipeline:
         if cluster.num_workers == 1:
             return ALONE
         self._say(f"worker {cluster.index} of {cluster.num_workers}: waiting for the others")
+        with stop_on_signals() as should_stop:
+            meet(cluster, should_stop)
         return ManyWorkers(cluster)
 
     def evaluate(self) -> None:

@@ -146,6 +146,36 @@ def test_when_a_worker_is_killed_the_others_say_so_and_end(machines):
     assert newest_checkpoint(machines[0].checkpoints) is not None
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("index", [0, 1])
+def test_who_waits_for_others_that_do_not_come_can_be_stopped(machines, index, number):
+    command = [*COMMAND, "--name", "tales", "--runs", str(machines[0].root.parent), "--steps", "9"]
+    environment = {**os.environ, "TF_CONFIG": config_of(index, free_ports(2))}
+    process = subprocess.Popen(
+        command,
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        said_first = process.stdout.readline()
+        assert said_first == f"worker {index} of 2: waiting for the others\n"
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 2
+    assert said.splitlines()[-1] == (
+        "error: training was stopped while it waited for the other workers"
+    )
+    assert "Traceback" not in said
+
+
 def test_all_stages_at_once_are_for_one_process(tmp_path):
     done = CliRunner().invoke(
         main,
@@ -174,6 +204,10 @@ def test_the_chief_comes_first(task, expected):
     [
         ("{", "TF_CONFIG must be such as"),
         ('{"cluster": {"worker": ["a:1"]}}', "TF_CONFIG must be such as"),
+        (
+            '{"cluster": {"worker": ["a:1", "b"]}, "task": {"type": "worker", "index": 1}}',
+            "TF_CONFIG must be such as",
+        ),
         (
             '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
             "places this process as worker 1 among",
