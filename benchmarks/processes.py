@@ -33,11 +33,12 @@ class Arrangement:
     engines: int
     workers: int
     engine_threads: int = 1
+    engine_threads_alone: int = 1
 
     @property
     def name(self) -> str:
-        """For tables: "2 engines, 1 worker, 1 thread"."""
-        return ", ".join(
+        """For tables: "2 engines, 1 worker, 1 thread (2 while alone)"."""
+        name = ", ".join(
             f"{count} {word}{'' if count == 1 else 's'}"
             for count, word in (
                 (self.engines, "engine"),
@@ -45,12 +46,15 @@ class Arrangement:
                 (self.engine_threads, "thread"),
             )
         )
+        if self.engine_threads_alone > self.engine_threads:
+            name += f" ({self.engine_threads_alone} while alone)"
+        return name
 
     @property
     def flags(self) -> list[str]:
         """For ``python -m service``."""
-        counts = (self.engines, self.workers, self.engine_threads)
-        names = ("--engines", "--workers", "--engine-threads")
+        counts = (self.engines, self.workers, self.engine_threads, self.engine_threads_alone)
+        names = ("--engines", "--workers", "--engine-threads", "--engine-threads-alone")
         return [
             part for name, count in zip(names, counts, strict=True) for part in (name, f"{count}")
         ]
@@ -60,7 +64,8 @@ ARRANGEMENTS = (
     Arrangement(1, 1),
     Arrangement(1, 2),
     Arrangement(2, 1),
-    Arrangement(2, 2),
+    Arrangement(2, 1, 1, 2),
+    Arrangement(2, 2, 1, 2),
     Arrangement(1, 1, 2),
 )
 CASES = (
