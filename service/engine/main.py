@@ -42,11 +42,9 @@ def run_engine(bundle: Bundle, address: str, settings: Settings, seat: BusySeat)
     os.nice(_NICENESS)
     try:
         runtime = _load(bundle, settings, seat)
-        difference = run_self_check(runtime, bundle.manifest.self_check)
     except ForetokenError as error:
         logger.error("the engine cannot start: %s", error)
         return 2
-    logger.info("%s answers as recorded, to %.2g", bundle.directory, difference)
     loop = EngineLoop(
         runtime,
         end_of_text_id=_END_OF_TEXT_ID,
@@ -71,17 +69,25 @@ def run_engine(bundle: Bundle, address: str, settings: Settings, seat: BusySeat)
 
 
 def _load(bundle: Bundle, settings: Settings, seat: BusySeat) -> Runtime:
-    """The network, and once more for when no other engine computes.
+    """The network, and once more for when no other engine computes; each answers as recorded.
 
     Raises:
         BundleCorruptError: the network is not the one its bundle describes.
+        SelfCheckError: it answers otherwise than when its bundle was made.
     """
     # Heavy, and wanted in this process only.
     from model.runtime.litert_runtime import LiteRTRuntime  # noqa: PLC0415
 
-    usual = LiteRTRuntime(bundle.network_path, bundle.config, settings.engine_threads)
+    def checked(num_threads: int, most_rows: int | None = None) -> LiteRTRuntime:
+        runtime = LiteRTRuntime(
+            bundle.network_path, bundle.config, num_threads, most_rows=most_rows
+        )
+        difference = run_self_check(runtime, bundle.manifest.self_check)
+        logger.info("%s answers as recorded, to %.2g", bundle.directory, difference)
+        return runtime
+
+    usual = checked(settings.engine_threads)
     num_threads = settings.num_threads_alone
     if num_threads <= settings.engine_threads or usual.step_batches[0] > MOST_LONE_ROWS:
         return usual
-    lone = LiteRTRuntime(bundle.network_path, bundle.config, num_threads, most_rows=MOST_LONE_ROWS)
-    return LoneRuntime(usual, lone, seat)
+    return LoneRuntime(usual, checked(num_threads, MOST_LONE_ROWS), seat)
