@@ -17,9 +17,20 @@ COPY requirements/serve.txt requirements/container-packages requirements/
 RUN requirements/container-packages requirements/serve.txt && rm -r requirements
 
 
+# The passes over the vocabulary, compiled. Where no compiler can be had, the image samples with NumPy.
+FROM base AS kernel
+RUN command -v cc \
+ || (apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev) \
+ || echo "no compiler can be installed"
+COPY model/__init__.py model/errors.py model/
+COPY model/kernel model/kernel
+RUN python -B -m model.kernel.build --optional
+
+
 # The bytecode of all that is really imported lies in one folder: a read-only container writes none.
 FROM serve-packages AS serve-program
 COPY model model
+COPY --from=kernel /app/model/kernel model/kernel
 COPY service service
 COPY deploy/healthcheck.py deploy/
 COPY bundles /bundles

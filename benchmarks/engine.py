@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmarks.record import Result
 from benchmarks.subject import Subject
+from model.kernel.library import find_kernel
 from model.runtime.litert_runtime import LiteRTRuntime
 from model.sampling import SamplingParams
 from service.engine.loop import EngineLoop
@@ -98,7 +99,7 @@ def _engine_step(
     runtime: LiteRTRuntime, num_rows: int, sampling: SamplingParams
 ) -> Callable[[], None]:
     """One step of an engine whose slots are all taken: each sequence gets a token."""
-    loop = EngineLoop(runtime, end_of_text_id=0, max_running=num_rows)
+    loop = EngineLoop(runtime, end_of_text_id=0, max_running=num_rows, kernel=find_kernel())
     rng = np.random.default_rng(0)
     prompts = rng.integers(2, runtime.config.vocab_size, (num_rows, _PROMPT_TOKENS)).tolist()
     loop.submit(

@@ -14,9 +14,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from model.kernel.library import Kernel
+
 #: What decides results, as folders and files below the one that holds ``model`` and ``service``.
 SOURCES = (
     "model/config.py",
+    "model/kernel",
     "model/runtime",
     "model/sampling",
     "model/scoring.py",
@@ -43,12 +46,15 @@ _HERE = Path(__file__).resolve().parent.parent
 
 
 @functools.cache
-def engine_build() -> str:
-    """SHA-256, hexadecimal, over source and libraries; takes some milliseconds, once."""
+def engine_build(kernel: Kernel | None = None) -> str:
+    """SHA-256, hexadecimal, over source and libraries; takes some milliseconds, once.
+
+    Args:
+        kernel: what draws tokens, if it is not NumPy.
+    """
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    return hashlib.sha256(
-        json.dumps([source_digest(_HERE), versions], sort_keys=True).encode()
-    ).hexdigest()
+    parts = [source_digest(_HERE), versions, kernel.digest if kernel else None]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def source_digest(root: Path) -> str:
@@ -67,4 +73,7 @@ def source_digest(root: Path) -> str:
 def _files(root: Path) -> Iterator[Path]:
     for source in SOURCES:
         path = root / source
-        yield from sorted(path.rglob("*.py")) if path.is_dir() else [path]
+        if path.is_dir():
+            yield from sorted(each for each in path.rglob("*") if each.suffix in (".py", ".c"))
+        else:
+            yield path

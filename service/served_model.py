@@ -10,6 +10,7 @@ from typing import Any
 
 from model.bundle.load import Bundle
 from model.tokenizers.tokenizer import Tokenizer
+from service.compiled_sampling import kernel_for
 from service.engine_build import engine_build
 from service.engine_client import EngineClient
 from service.errors import ApiError, shown
@@ -62,7 +63,8 @@ class ServedModel:
     def fingerprint(self) -> str:
         """Changes if, and only if, answers to the same request may change."""
         manifest = self.bundle.manifest
-        parts = (manifest.network.digest, manifest.tokenizer.digest, engine_build())
+        build = engine_build(kernel_for(self.settings))
+        parts = (manifest.network.digest, manifest.tokenizer.digest, build)
         return "fp_" + hashlib.sha256("/".join(parts).encode()).hexdigest()[:12]
 
     @property

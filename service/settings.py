@@ -99,6 +99,11 @@ class Settings(BaseModel):
         description="threads of an engine for up to 4 sequences while no other engine computes; "
         "0: one for each core it may use, at most 4",
     )
+    compiled_sampling: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="draw tokens by passes compiled with python -m model.kernel.build; auto: if "
+        "they have been built; off: by NumPy, which is slower",
+    )
     workers: int = Field(default=1, ge=1, le=64, description="HTTP worker processes")
 
     max_body_bytes: int = Field(

@@ -61,15 +61,15 @@ class UniformSteps:
 
     def __init__(self, keys: Sequence[tuple[int, int]]) -> None:
         self._keys = np.array(keys, np.uint64).T[:, None]
-        self._ahead: list[list[float]] = []
+        self._ahead: list[NDArray[np.float64]] = []
         self._expected: list[int] = []
 
-    def at(self, positions: list[int]) -> list[float]:
-        """The number of each row at its position."""
+    def at(self, positions: list[int]) -> NDArray[np.float64]:
+        """The number of each row at its position: [rows]."""
         if not self._ahead or positions != self._expected:
             steps = np.arange(_STEPS_AHEAD, dtype=np.uint64)[:, None]
             wanted = np.array(positions, np.uint64) + steps
-            self._ahead = uniforms(self._keys, wanted)[::-1].tolist()
+            self._ahead = list(uniforms(self._keys, wanted)[::-1])
         self._expected = [position + 1 for position in positions]
         return self._ahead.pop()
 

@@ -1,4 +1,4 @@
-"""From logits to tokens, a batch at a time: ``SamplingPlan``, ``sample_batch``, ``sample``.
+"""From logits to tokens, a batch at a time, by NumPy: ``SamplingPlan``.
 
 Passes over the whole vocabulary run on all rows together. Every operation is either elementwise or
 runs along one row in an order fixed by the vocabulary's size, so a row gives the same token, bit
@@ -40,11 +40,11 @@ _LEAST_TOTAL, _MOST_TOTAL = 1e-12, 1e17
 #: Of a nucleus with less than this share of the whole, most draws would be rejected.
 _SMALL_NUCLEUS = 0.5
 
-_NOTHING: Mapping[int, Sequence[int]] = {}
-_NO_COUNTS: Mapping[int, TokenCounts] = {}
+NOTHING: Mapping[int, Sequence[int]] = {}
+NO_COUNTS: Mapping[int, TokenCounts] = {}
 
 
-class _Way(Enum):
+class Way(Enum):
     """How a row's token is drawn once its logits are known."""
 
     GREEDY = auto()
@@ -57,20 +57,29 @@ class _Way(Enum):
 
 
 #: Ways that do without the largest logit of a row, or find it by the way.
-_OF_THEIR_OWN = (_Way.NUCLEUS, _Way.ALL, _Way.TOP_K)
+_OF_THEIR_OWN = (Way.NUCLEUS, Way.ALL, Way.TOP_K)
 
 
-def _way_of(params: SamplingParams) -> _Way:
+def way_of(params: SamplingParams) -> Way:
+    """How a row with ``params`` is drawn."""
     if params.is_greedy:
-        return _Way.GREEDY
+        return Way.GREEDY
     if params.top_k:
-        return _Way.TOP_K
+        return Way.TOP_K
     if params.typical_p < 1.0:
-        return _Way.TYPICAL
+        return Way.TYPICAL
     if params.top_p == 1.0:
-        return _Way.LIKELY if params.min_p > 0.0 else _Way.ALL
+        return Way.LIKELY if params.min_p > 0.0 else Way.ALL
     small = params.min_p > 0.0 or params.top_p < _SMALL_NUCLEUS
-    return _Way.RANKED_NUCLEUS if small else _Way.NUCLEUS
+    return Way.RANKED_NUCLEUS if small else Way.NUCLEUS
+
+
+def inverse_temperatures(params: Sequence[SamplingParams]) -> FloatArray:
+    """What logits are multiplied by: [rows] float32, 1 for greedy rows."""
+    temperatures = np.array([p.temperature or 1.0 for p in params])
+    # The inverse of a temperature next to 0 must stay finite: 0 * inf is no number.
+    inverse: FloatArray = np.minimum(1.0 / np.maximum(temperatures, 1e-30), 1e30).astype(np.float32)
+    return inverse
 
 
 class SamplingPlan:
@@ -85,21 +94,19 @@ class SamplingPlan:
         self._params = tuple(params)
         self._never = list(never)
         self._uniforms = UniformSteps([stream_keys(p.seed, p.candidate) for p in params])
-        temperatures = np.array([p.temperature or 1.0 for p in params])
-        # The inverse of a temperature next to 0 must stay finite: 0 * inf is no number.
-        self._inverse = np.minimum(1.0 / np.maximum(temperatures, 1e-30), 1e30).astype(np.float32)
+        self._inverse = inverse_temperatures(params)
         self._edits = {
             row: RowEdits(p, never)
             for row, p in enumerate(params)
             if p.logit_bias or p.has_penalties
         }
         self._scaled = bool((self._inverse != 1.0).any())
-        rows: dict[_Way, list[int]] = {}
+        rows: dict[Way, list[int]] = {}
         for row, p in enumerate(params):
-            rows.setdefault(_way_of(p), []).append(row)
-        self._all_greedy = rows.keys() <= {_Way.GREEDY}
+            rows.setdefault(way_of(p), []).append(row)
+        self._all_greedy = rows.keys() <= {Way.GREEDY}
         self._of_their_own = tuple((way, rows.pop(way)) for way in _OF_THEIR_OWN if way in rows)
-        self._any_greedy = bool(rows.pop(_Way.GREEDY, None))
+        self._any_greedy = bool(rows.pop(Way.GREEDY, None))
         self._by_largest = tuple(rows.items())
         self._edited = _Memory()
         self._weights = _Memory()
@@ -108,8 +115,8 @@ class SamplingPlan:
         self,
         logits: FloatArray,
         positions: Sequence[int],
-        counts: Mapping[int, TokenCounts] = _NO_COUNTS,
-        banned: Mapping[int, Sequence[int]] = _NOTHING,
+        counts: Mapping[int, TokenCounts] = NO_COUNTS,
+        banned: Mapping[int, Sequence[int]] = NOTHING,
     ) -> IntArray:
         """Draws one token per row.
 
@@ -140,13 +147,13 @@ class SamplingPlan:
     def _sample(self, values: FloatArray, positions: Sequence[int]) -> IntArray:
         """``sample`` of logits that are edited: [batch, padded vocab]."""
         tokens = np.empty(len(values), np.int32)
-        draws = [] if self._all_greedy else self._uniforms.at(list(positions))
+        draws = [] if self._all_greedy else self._uniforms.at(list(positions)).tolist()
         if self._any_greedy or self._by_largest:
             self._draw_by_largest(values, draws, tokens)
         for way, rows in self._of_their_own:
             for start in range(0, len(rows), _ROWS_AT_A_TIME):
                 piece = rows[start : start + _ROWS_AT_A_TIME]
-                if way is _Way.TOP_K:
+                if way is Way.TOP_K:
                     tokens[piece] = self._draw_top_k(piece, values, draws)
                 else:
                     tokens[piece] = self._draw_weighted(way, piece, values, draws)
@@ -210,7 +217,7 @@ class SamplingPlan:
         return tokens
 
     def _draw_weighted(
-        self, way: _Way, rows: list[int], values: FloatArray, draws: Sequence[float]
+        self, way: Way, rows: list[int], values: FloatArray, draws: Sequence[float]
     ) -> list[int]:
         """The tokens of ``rows``, which need every token's weight; ``NO_TOKEN`` of broken ones."""
         weights = self._weights.rows(len(rows), values.shape[1])
@@ -222,7 +229,7 @@ class SamplingPlan:
             ends = ends_of_groups(weights)
         broken = self._shift(rows, values, weights, ends)
         wanted = [draws[row] for row in rows]
-        if way is _Way.NUCLEUS:
+        if way is Way.NUCLEUS:
             tokens = draw_nuclei(weights, wanted, ends, [self._params[row] for row in rows])
         else:
             tokens = fall_from_all(weights, wanted, ends)
@@ -259,9 +266,9 @@ def _draw_ranked_nucleus(scores: FloatArray, draw: float, params: SamplingParams
 
 #: How a token of one row is drawn from its scores.
 _DRAW_ONE = {
-    _Way.TYPICAL: draw_typical,
-    _Way.LIKELY: draw_likely,
-    _Way.RANKED_NUCLEUS: _draw_ranked_nucleus,
+    Way.TYPICAL: draw_typical,
+    Way.LIKELY: draw_likely,
+    Way.RANKED_NUCLEUS: _draw_ranked_nucleus,
 }
 
 
@@ -291,35 +298,3 @@ class _Memory:
         if self._values.shape[0] < num_rows or self._values.shape[1] != width:
             self._values = np.empty((num_rows, width), np.float32)
         return self._values[:num_rows]
-
-
-def sample_batch(
-    logits: FloatArray,
-    params: Sequence[SamplingParams],
-    positions: Sequence[int],
-    *,
-    counts: Mapping[int, TokenCounts] = _NO_COUNTS,
-    banned: Mapping[int, Sequence[int]] = _NOTHING,
-    never: Sequence[int] = (),
-) -> IntArray:
-    """One token per row of ``logits`` [batch, vocab]; see ``SamplingPlan`` and its ``sample``."""
-    plan = SamplingPlan(params, never)
-    return plan.sample(logits, positions, counts, banned)
-
-
-def sample(
-    logits: FloatArray,
-    params: SamplingParams,
-    position: int,
-    *,
-    counts: TokenCounts | None = None,
-    banned: Sequence[int] = (),
-    never: Sequence[int] = (),
-) -> int:
-    """One token from one row of ``logits`` [vocab]; as in a batch, bit for bit."""
-    row_counts = {0: counts} if counts is not None else _NO_COUNTS
-    row_banned = {0: banned} if banned else _NOTHING
-    tokens = sample_batch(
-        logits[None], [params], [position], counts=row_counts, banned=row_banned, never=never
-    )
-    return int(tokens[0])

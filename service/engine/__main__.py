@@ -19,6 +19,7 @@ _SETTINGS = (
     "max_queue",
     "engine_threads",
     "engine_threads_alone",
+    "compiled_sampling",
     "drain_timeout_s",
 )
 

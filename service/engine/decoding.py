@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from model.kernel.library import Kernel
 from model.runtime.contract import Runtime
-from model.sampling import NO_TOKEN, SamplingPlan
+from model.sampling import NO_TOKEN, plan_sampling
 from model.state import FloatArray, IntArray
 from service.engine.counters import Counters
 from service.engine.reading import PromptReader
@@ -45,6 +46,7 @@ class Decoder:
         *,
         end_of_text_id: int,
         never: SequenceOf[int],
+        kernel: Kernel | None,
         counters: Counters,
     ) -> None:
         self._runtime = runtime
@@ -53,7 +55,8 @@ class Decoder:
         self._reader = reader
         self._end_of_text_id = end_of_text_id
         self._never = tuple(never)
-        self._group = _Group([], self._never)
+        self._kernel = kernel
+        self._group = _Group([], self._never, kernel)
 
     def step(self, sequences: SequenceOf[Sequence]) -> list[Ending]:
         """Advances all of ``sequences``, which must not be empty; returns those that ended."""
@@ -206,7 +209,7 @@ class Decoder:
 
     def _sample(self, sequences: list[Sequence], logits: FloatArray) -> list[Ending]:
         if self._group.sequences != sequences:
-            self._group = _Group(sequences, self._never)
+            self._group = _Group(sequences, self._never, self._kernel)
         group = self._group
         positions = [sequence.num_sampled for sequence in sequences]
         token_ids = group.plan.sample(logits, positions, group.counts, group.banned())
@@ -241,9 +244,11 @@ class Decoder:
 class _Group:
     """Sequences that sample together, with all that stays the same from step to step."""
 
-    def __init__(self, sequences: list[Sequence], never: SequenceOf[int]) -> None:
+    def __init__(
+        self, sequences: list[Sequence], never: SequenceOf[int], kernel: Kernel | None
+    ) -> None:
         self.sequences = sequences
-        self.plan = SamplingPlan([sequence.job.sampling for sequence in sequences], never)
+        self.plan = plan_sampling([each.job.sampling for each in sequences], never, kernel)
         self.counts = {
             row: sequence.counts
             for row, sequence in enumerate(sequences)

@@ -16,6 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from model.kernel.library import Kernel
 from model.runtime.contract import Runtime
 from service.engine.counters import Counters
 from service.engine.decoding import Decoder, Ending
@@ -65,6 +66,7 @@ class EngineLoop:
         max_running: slots.
         max_queue: most jobs that may wait.
         cache_bytes: how much the states after prompt prefixes may take.
+        kernel: draws tokens, where there is one.
         clock: monotonic seconds; deadlines are by this clock.
     """
 
@@ -77,6 +79,7 @@ class EngineLoop:
         max_running: int = 64,
         max_queue: int = 256,
         cache_bytes: int = 32 * 2**20,
+        kernel: Kernel | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counters = Counters()
@@ -93,6 +96,7 @@ class EngineLoop:
             self._reader,
             end_of_text_id=end_of_text_id,
             never=never,
+            kernel=kernel,
             counters=self.counters,
         )
         self._grower = TreeGrower(runtime, end_of_text_id)

@@ -13,6 +13,7 @@ from model.bundle.self_check import run_self_check
 from model.errors import ForetokenError
 from model.runtime.contract import Runtime
 from service.busy_board import BusySeat
+from service.compiled_sampling import kernel_for
 from service.engine.lone_runtime import MOST_LONE_ROWS, LoneRuntime
 from service.engine.loop import EngineLoop
 from service.engine.server import EngineServer
@@ -52,6 +53,7 @@ def run_engine(bundle: Bundle, address: str, settings: Settings, seat: BusySeat)
         max_running=settings.max_running,
         max_queue=settings.max_queue,
         cache_bytes=settings.state_cache_mb * 2**20,
+        kernel=kernel_for(settings),
     )
     server = EngineServer(
         loop, address, model_digest=bundle.digest, drain_seconds=settings.drain_timeout_s

@@ -1,15 +1,45 @@
-"""Sampling against its plain definition: everything sorted, in float64, nothing clever."""
+"""Sampling against its plain definition: everything sorted, in float64, nothing clever.
+
+All of it twice: by NumPy, and by the compiled passes over the vocabulary if there is a compiler.
+"""
 
 import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from compiled_kernel import compiled_kernel
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from model.sampling import NO_TOKEN, SamplingParams, SamplingPlan, TokenCounts, sample, sample_batch
+from model import sampling
+from model.sampling import (
+    NO_TOKEN,
+    SamplingParams,
+    TokenCounts,
+    plan_sampling,
+)
+
+#: ``kernel``: what draws in place of NumPy, if anything.
+DRAWING = {}
+
+
+@pytest.fixture(scope="module", autouse=True, params=["numpy", "compiled"])
+def _who_draws(request):
+    DRAWING["kernel"] = compiled_kernel() if request.param == "compiled" else None
+
+
+def plan_of(params, never=()):
+    return plan_sampling(params, never, **DRAWING)
+
+
+def sample(logits, params, position, **options):
+    return sampling.sample(logits, params, position, **DRAWING, **options)
+
+
+def sample_batch(logits, params, positions, **options):
+    return sampling.sample_batch(logits, params, positions, **DRAWING, **options)
 
 
 def plain_distribution(logits, params, prompt=(), generated=(), banned=()):
@@ -199,7 +229,7 @@ def test_top_p_gives_each_token_of_the_nucleus_its_share_of_the_draws(num_rows, 
     logits = random.permutation(values).astype(np.float32)
     count = 4096
     rows = np.repeat(logits[None], num_rows, axis=0)
-    plan = SamplingPlan([SamplingParams(top_p=top_p, candidate=row) for row in range(num_rows)])
+    plan = plan_of([SamplingParams(top_p=top_p, candidate=row) for row in range(num_rows)])
     drawn = np.concatenate(
         [plan.sample(rows, [position] * num_rows) for position in range(count // num_rows)]
     )
@@ -332,7 +362,7 @@ def test_a_plan_serves_many_steps_and_leaves_the_logits_alone(vocab_size, is_rea
     before = logits.copy()
     logits.flags.writeable = not is_read_only
     for plan_params in (params, [SamplingParams(seed=1), SamplingParams(top_k=3)] * 9):
-        plan = SamplingPlan(plan_params, never=[7, 9])
+        plan = plan_of(plan_params, never=[7, 9])
         for position in range(3):
             positions = [position] * len(params)
             expected = sample_batch(logits, plan_params, positions, never=[7, 9])
