@@ -11,6 +11,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "candidates_from reads bytes in little-endian order; NumPy takes its place"
+#endif
+
 /* The passes are compiled for several generations of processors; the loader picks one. Within another
  * function a compiler may fail to see that what they write does not overlap with what they read. */
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
@@ -299,30 +303,44 @@ PASS float kth_largest(const float *restrict maxima, int32_t k)
     return logit_of(found);
 }
 
-/* The tokens whose logits are at least ``bound``, each as a number that sorts by descending logit,
- * then by id; how many there are, or -1 for more than there is room for. */
+/* A number that sorts by descending logit, then by ascending id. */
+static inline uint64_t candidate(const float *logits, int64_t token)
+{
+    return (uint64_t)~key_of(logits[token]) << 32 | (uint64_t)token;
+}
+
+/* The candidates whose logits are at least ``bound``; how many there are, or -1 for more than there
+ * is room for. Where one lies is not to be foreseen, so that branches would mostly be guessed wrong:
+ * of each strip one is taken, and counts if it is there. */
 PASS int64_t candidates_from(const float *restrict logits, int64_t width, float bound,
                              uint64_t *restrict keys)
 {
-    enum { STRIP = 32 };
+    enum { STRIP = 64 };
     int64_t count = 0;
-    for (int64_t start = 0; start < width; start += STRIP) {
-        int64_t end = width;
-        if (start + STRIP <= width) {
-            int32_t found = 0;
-            for (int64_t j = 0; j < STRIP; j++)
-                found += logits[start + j] >= bound;
-            if (!found)
-                continue;
-            end = start + STRIP;
+    int64_t start = 0;
+    for (; start + STRIP <= width; start += STRIP) {
+        uint8_t flags[STRIP];
+        for (int64_t j = 0; j < STRIP; j++)
+            flags[j] = logits[start + j] >= bound;
+        uint64_t found = 0;
+        for (int64_t j = 0; j < STRIP; j += 8) {
+            uint64_t eight;
+            memcpy(&eight, flags + j, sizeof eight);
+            /* The lowest bits of eight bytes, side by side. */
+            found |= eight * 0x0102040810204080u >> 56 << j;
         }
-        for (int64_t token = start; token < end; token++)
-            if (logits[token] >= bound) {
-                if (count == MOST_CANDIDATES)
-                    return -1;
-                keys[count++] = (uint64_t)~key_of(logits[token]) << 32 | (uint64_t)token;
-            }
+        if (count + STRIP > MOST_CANDIDATES)
+            return -1;
+        keys[count] = candidate(logits, start + __builtin_ctzll(found | 1ull << 63));
+        count += found != 0;
+        for (found &= found - 1; found; found &= found - 1)
+            keys[count++] = candidate(logits, start + __builtin_ctzll(found));
     }
+    if (count + STRIP > MOST_CANDIDATES)
+        return -1;
+    for (int64_t token = start; token < width; token++)
+        if (logits[token] >= bound)
+            keys[count++] = candidate(logits, token);
     return count;
 }
 

@@ -17,6 +17,7 @@ from service.engine.request import FinishReason, NextTokens
 from service.engine.scores import next_tokens, score_rows
 from service.engine.sequence import Sequence
 from service.engine.slots import SlotStates
+from service.engine.steady_run import SteadyRun, can_run_steadily
 
 #: Where nobody waits for a token, so many tokens of a prompt are scored at once,
 _STRETCH_TOKENS = 16
@@ -57,9 +58,47 @@ class Decoder:
         self._never = tuple(never)
         self._kernel = kernel
         self._group = _Group([], self._never, kernel)
+        self._run: SteadyRun | None = None
 
-    def step(self, sequences: SequenceOf[Sequence]) -> list[Ending]:
-        """Advances all of ``sequences``, which must not be empty; returns those that ended."""
+    @property
+    def runs_steadily(self) -> bool:
+        """Whether in the last step nothing happened that anybody waits for."""
+        return self._run is not None
+
+    def settle(self) -> None:
+        """Brings the sequences up to date, which in a steady run are behind their slots."""
+        if self._run is not None:
+            self._run.note()
+            self._run = None
+
+    def step(self, sequences: list[Sequence]) -> list[Ending]:
+        """Advances all of ``sequences``, which must not be empty; returns those that ended.
+
+        Afterwards the sequences are up to date, unless they run steadily.
+        """
+        if self._run is not None and self._run.sequences == sequences:
+            return self._step_steadily(self._run)
+        self.settle()
+        endings = self._step_one_by_one(sequences)
+        if not endings and can_run_steadily(sequences, self._end_of_text_id):
+            # Those of the group, and in its order.
+            self._run = SteadyRun(list(sequences), frozenset((NO_TOKEN, self._end_of_text_id)))
+        return endings
+
+    def _step_steadily(self, run: SteadyRun) -> list[Ending]:
+        """A step in which all feed a token and sample the next."""
+        self._counters.count_step(len(run.sequences))
+        logits, states = self._runtime.step(run.token_ids, self._slots.gather(run.slots))
+        self._slots.scatter(run.slots, states)
+        token_ids = self._group_of(run.sequences).plan.sample(logits, run.positions)
+        if run.takes(token_ids):
+            return []
+        self._run = None
+        for sequence in run.sequences:
+            sequence.next_token = None
+        return self._take(run.sequences, logits, token_ids)
+
+    def _step_one_by_one(self, sequences: list[Sequence]) -> list[Ending]:
         if all(_is_to_be_scored(sequence) for sequence in sequences):
             return self._score_stretches(sequences)
         self._counters.count_step(len(sequences))
@@ -208,13 +247,23 @@ class Decoder:
             sequence.unsent_scores.append(score)
 
     def _sample(self, sequences: list[Sequence], logits: FloatArray) -> list[Ending]:
-        if self._group.sequences != sequences:
-            self._group = _Group(sequences, self._never, self._kernel)
-        group = self._group
+        group = self._group_of(sequences)
         positions = [sequence.num_sampled for sequence in sequences]
         token_ids = group.plan.sample(logits, positions, group.counts, group.banned())
         if group.scored_rows:
             self._score_sampled(sequences, logits, token_ids)
+        return self._take(sequences, logits, token_ids)
+
+    def _group_of(self, sequences: list[Sequence]) -> _Group:
+        """Those who sample together now, which are mostly those of the step before."""
+        if self._group.sequences != sequences:
+            self._group = _Group(sequences, self._never, self._kernel)
+        return self._group
+
+    def _take(
+        self, sequences: list[Sequence], logits: FloatArray, token_ids: IntArray
+    ) -> list[Ending]:
+        """Gives each sequence the token it has sampled; returns those that end with it."""
         endings = []
         for row, (sequence, token_id) in enumerate(zip(sequences, token_ids.tolist(), strict=True)):
             if token_id == NO_TOKEN:

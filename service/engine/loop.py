@@ -284,6 +284,8 @@ class EngineLoop:
             self._fail(self._active)
             return
         self._num_failures = 0
+        if self._decoder.runs_steadily:
+            return
         for sequence in self._active:
             self._post_progress(sequence)
         for ending in endings:
@@ -359,6 +361,7 @@ class EngineLoop:
         self._post_end(ending, code, message)
 
     def _forget(self, sequence: Sequence) -> None:
+        self._decoder.settle()
         del self._sequences[sequence.key]
         self._reader.discard(sequence)
         self._grower.discard(sequence)

@@ -104,6 +104,12 @@ class Sequence:
             return True
         return job.return_state or job.next_top_k is not None or self.samples
 
+    @property
+    def num_until_due(self) -> int:
+        """After so many more tokens it has sampled them all, or an event is due."""
+        until_event = self.job.tokens_per_event - len(self.unsent_token_ids)
+        return min(self.job.max_tokens - self.num_sampled, until_event)
+
     def take(self, token_id: int) -> None:
         """Appends a sampled token, which the next step feeds."""
         self.num_sampled += 1
@@ -111,6 +117,12 @@ class Sequence:
         self.next_token = token_id
         if self.counts is not None:
             self.counts.add(token_id)
+
+    def take_all(self, token_ids: list[int]) -> None:
+        """``take`` for several tokens, at least one, of a sequence without ``counts``."""
+        self.num_sampled += len(token_ids)
+        self.unsent_token_ids += token_ids
+        self.next_token = token_ids[-1]
 
     def end_reading(self) -> None:
         """All that is only read has been read, but for the token that the first step feeds."""

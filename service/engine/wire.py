@@ -169,6 +169,7 @@ def _decode(data: bytes, kinds: tuple[type, ...]) -> object:
         ValueError,
         TypeError,
         AttributeError,
+        IndexError,
         ForetokenError,
         msgpack.UnpackException,
     ) as error:

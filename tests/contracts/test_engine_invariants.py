@@ -12,6 +12,7 @@ import pytest
 from fake_runtime import FakeRuntime
 
 from model.config import ModelConfig
+from model.kernel.library import find_kernel
 from model.runtime.numpy_runtime import NumpyRuntime
 from model.sampling import SamplingParams
 from service.engine.loop import EngineLoop
@@ -36,7 +37,9 @@ def fake_network():
 
 
 def engine(runtime, **options):
-    return EngineLoop(runtime, end_of_text_id=END, unknown_id=UNKNOWN, **options)
+    return EngineLoop(
+        runtime, end_of_text_id=END, unknown_id=UNKNOWN, kernel=find_kernel(), **options
+    )
 
 
 def random_job(rng, job_id, stems):

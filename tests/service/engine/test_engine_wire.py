@@ -143,7 +143,7 @@ def test_noise_is_refused(data):
 
 
 @given(st.integers(0, 10**6), st.integers(0, 255))
-@settings(max_examples=60)
+@settings(max_examples=300)
 def test_a_damaged_message_is_refused_or_read_but_nothing_else(place, value):
     data = bytearray(encode(Submit("engine", (Job(job_id="a", prompt_token_ids=(1, 2)),))))
     data[place % len(data)] = value
@@ -160,6 +160,7 @@ def test_a_damaged_message_is_refused_or_read_but_nothing_else(place, value):
         encode(Hello(1))[:-1],
         msgpack.packb(msgpack.ExtType(99, b"\x90")),
         msgpack.packb(msgpack.ExtType(1, msgpack.packb((1, 2)))),  # a field too many
+        msgpack.packb(msgpack.ExtType(7, msgpack.packb(((),)))),  # tokens of no job
         msgpack.packb([1, 2]),
     ],
 )
