@@ -1,7 +1,8 @@
 """From logits to scores: logprobs, the most likely tokens, ranks, entropy, perplexity, bits.
 
 Logprobs are natural logarithms of the model's own softmax, before temperature, bias, penalties and
-filters. A row's numbers are the same, bit for bit, whatever batch it is in.
+filters. A row's numbers are the same, bit for bit, whatever batch it is in. With a ``kernel`` they
+are worked out by the compiled passes over the vocabulary, which round sums otherwise.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from model.kernel.library import MOST_TOP_K, UNDECIDED, Kernel
 from model.state import FloatArray, IntArray
 
 #: No logprob is given out lower than this; a certainty of 1e-4343 is as good as none.
@@ -23,8 +25,10 @@ _ROWS_AT_A_TIME = 16
 _LOWEST = np.float32(-1e30)
 
 
-def log_normalisers(logits: FloatArray) -> NDArray[np.float64]:
+def log_normalisers(logits: FloatArray, kernel: Kernel | None = None) -> NDArray[np.float64]:
     """log(sum(exp(logits))) of each row: [batch, vocab] float32 -> [batch] float64."""
+    if kernel is not None:
+        return kernel.normalise(logits)[0]
     largest = logits.max(axis=1)
     sums = np.empty(len(logits), np.float32)
     shifted = np.empty((min(len(logits), _ROWS_AT_A_TIME), logits.shape[1]), np.float32)
@@ -64,18 +68,25 @@ def token_logprobs(
     return _logprobs(logits[rows[:, None], token_ids], normalisers[:, None])
 
 
-def top_tokens(logits: FloatArray, num_top: int) -> IntArray:
+def top_tokens(logits: FloatArray, num_top: int, kernel: Kernel | None = None) -> IntArray:
     """The most likely tokens of each row, descending, ties to the lowest id.
 
     Args:
         logits: [batch, vocab] float32.
         num_top: how many; all if the vocabulary is smaller.
+        kernel: what looks for them, if not NumPy.
 
     Returns:
         [batch, num_top] int32.
     """
     num_rows, vocab_size = logits.shape
     num_top = min(num_top, vocab_size)
+    if kernel is not None and 1 < num_top <= MOST_TOP_K:
+        top = kernel.top(logits, num_top)
+        left = np.flatnonzero(top[:, 0] == UNDECIDED)
+        if len(left):
+            top[left] = top_tokens(logits[left], num_top)
+        return top
     top = np.empty((num_rows, num_top), np.int32)
     if num_top == 1:
         top[:, 0] = logits.argmax(axis=1)
@@ -89,8 +100,10 @@ def top_tokens(logits: FloatArray, num_top: int) -> IntArray:
     return top
 
 
-def token_ranks(logits: FloatArray, token_ids: IntArray) -> IntArray:
+def token_ranks(logits: FloatArray, token_ids: IntArray, kernel: Kernel | None = None) -> IntArray:
     """Place of one token per row in descending order, from 1, ties to the lowest id: [batch]."""
+    if kernel is not None:
+        return kernel.rank(logits, token_ids)
     own = logits[np.arange(len(logits)), token_ids]
     larger = logits > own[:, None]
     ranks = np.empty(len(logits), np.int32)
@@ -101,8 +114,10 @@ def token_ranks(logits: FloatArray, token_ids: IntArray) -> IntArray:
     return ranks
 
 
-def entropy_bits(logits: FloatArray) -> NDArray[np.float64]:
+def entropy_bits(logits: FloatArray, kernel: Kernel | None = None) -> NDArray[np.float64]:
     """Entropy -sum(p log2 p) of each row's distribution: [batch, vocab] -> [batch] float64."""
+    if kernel is not None:
+        return np.maximum(kernel.normalise(logits)[1] / math.log(2), 0.0)
     largest = logits.max(axis=1, keepdims=True)
     # Where a weight is 0 its term is: 0 times a number, not times -inf.
     shifted = np.maximum(logits - largest, _LOWEST)

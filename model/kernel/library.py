@@ -6,7 +6,9 @@ import ctypes
 import functools
 import hashlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,8 @@ logger = logging.getLogger(__name__)
 #: How a row is drawn; the same numbers as in ``vocabulary.c``.
 GREEDY, TOP_K, NUCLEUS = 1, 2, 3
 
-#: The largest ``top_k`` it draws from, and how many tokens may be ruled out.
+#: The largest ``top_k`` it draws from and the most top tokens it finds; how many tokens may be
+#: ruled out.
 MOST_TOP_K = 128
 MOST_NEVER = 16
 
@@ -48,17 +51,23 @@ class Kernel:
 
     Raises:
         OSError: it cannot be loaded.
+        AttributeError: it is another library.
     """
 
     def __init__(self, path: Path) -> None:
         library = ctypes.CDLL(str(path))
         self.digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        self._draw = library.foretoken_draw
-        self._draw.restype = None
-        self._draw.argtypes = (
-            *(_POINTER, _COUNT, _COUNT),
-            *(_POINTER, _POINTER, _POINTER, _COUNT, _POINTER, _POINTER),
-        )
+        rows = (_POINTER, _COUNT, _COUNT)
+
+        def function(name: str, *arguments: type) -> Callable[..., None]:
+            found = library[f"foretoken_{name}"]
+            found.restype, found.argtypes = None, (*rows, *arguments)
+            return cast(Callable[..., None], found)
+
+        self._draw = function("draw", *[_POINTER] * 3, _COUNT, _POINTER, _POINTER)
+        self._normalise = function("normalise", _POINTER, _POINTER)
+        self._rank = function("rank", _POINTER, _POINTER)
+        self._top = function("top", _COUNT, _POINTER)
 
     def draw(
         self,
@@ -95,6 +104,46 @@ class Kernel:
         )
         return tokens
 
+    def normalise(self, logits: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """log(sum(exp(logits))) and the entropy, in nats, of each row: [batch, vocab] -> [batch].
+
+        Both are NaN for a row whose logits are not finite.
+        """
+        logits = np.ascontiguousarray(logits, np.float32)
+        normalisers, entropies = np.empty((2, len(logits)))
+        self._normalise(
+            logits.ctypes.data, *logits.shape, normalisers.ctypes.data, entropies.ctypes.data
+        )
+        return normalisers, entropies
+
+    def rank(self, logits: FloatArray, token_ids: IntArray) -> IntArray:
+        """Place of one token per row in descending order, from 1, ties to the lowest id: [batch].
+
+        Args:
+            logits: [batch, vocab] float32.
+            token_ids: [batch], in the vocabulary.
+        """
+        logits = np.ascontiguousarray(logits, np.float32)
+        token_ids = np.ascontiguousarray(token_ids, np.int32)
+        ranks = np.empty(len(logits), np.int32)
+        self._rank(logits.ctypes.data, *logits.shape, token_ids.ctypes.data, ranks.ctypes.data)
+        return ranks
+
+    def top(self, logits: FloatArray, num_top: int) -> IntArray:
+        """The likeliest tokens of each row, descending, ties to the lowest id: [batch, num_top].
+
+        Args:
+            logits: [batch, vocab] float32.
+            num_top: from 1 to ``MOST_TOP_K`` and the vocabulary's size.
+
+        Returns:
+            int32; ``UNDECIDED`` first in a row that has too many of equal logits, or no numbers.
+        """
+        logits = np.ascontiguousarray(logits, np.float32)
+        top = np.empty((len(logits), num_top), np.int32)
+        self._top(logits.ctypes.data, *logits.shape, num_top, top.ctypes.data)
+        return top
+
 
 @functools.cache
 def find_kernel() -> Kernel | None:
@@ -104,6 +153,6 @@ def find_kernel() -> Kernel | None:
         return None
     try:
         return Kernel(path)
-    except OSError as error:
+    except (OSError, AttributeError) as error:
         logger.warning("%s cannot be loaded, NumPy takes its place: %s", path, error)
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import platform
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 SOURCE = Path(__file__).with_name("vocabulary.c")
 
 
-@functools.cache
 def library_path() -> Path:
     """Where what was compiled of this source for this kind of machine lies, if it was.
 

@@ -164,7 +164,7 @@ class Decoder:
         top_k = sequence.job.next_top_k
         if top_k is None:
             return None
-        return next_tokens(logits, top_k, sequence.job.sampling.temperature)
+        return next_tokens(logits, top_k, sequence.job.sampling.temperature, self._kernel)
 
     def _score_next_of_each(self, sequences: list[Sequence], logits: FloatArray) -> list[Ending]:
         """Scores the next token of each prompt by its logits."""
@@ -242,7 +242,8 @@ class Decoder:
         self, sequences: SequenceOf[Sequence], logits: FloatArray, targets: IntArray | list[int]
     ) -> None:
         num_top = [sequence.job.prompt_logprobs or 0 for sequence in sequences]
-        scores = score_rows(logits, np.array(targets, np.int32), num_top, with_ranks=True)
+        targets = np.array(targets, np.int32)
+        scores = score_rows(logits, targets, num_top, with_ranks=True, kernel=self._kernel)
         for sequence, score in zip(sequences, scores, strict=True):
             sequence.unsent_scores.append(score)
 
@@ -285,7 +286,9 @@ class Decoder:
             return
         scored, scored_logits = _select(rows, sequences, logits)
         num_top = [sequence.job.logprobs or 0 for sequence in scored]
-        scores = score_rows(scored_logits, token_ids[rows], num_top, with_ranks=False)
+        scores = score_rows(
+            scored_logits, token_ids[rows], num_top, with_ranks=False, kernel=self._kernel
+        )
         for sequence, score in zip(scored, scores, strict=True):
             sequence.unsent_scores.append(score)
 

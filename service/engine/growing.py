@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from model.kernel.library import Kernel
 from model.runtime.contract import Runtime
 from model.state import FloatArray
 from service.engine.decoding import Ending
@@ -39,8 +40,9 @@ class TreeGrower:
     one, and not all of them at the very end.
     """
 
-    def __init__(self, runtime: Runtime, end_of_text_id: int) -> None:
+    def __init__(self, runtime: Runtime, end_of_text_id: int, kernel: Kernel | None = None) -> None:
         self._runtime = runtime
+        self._kernel = kernel
         self._end_of_text_id = end_of_text_id
         self._trees: dict[Sequence, TokenTree] = {}
         self._endings: dict[Sequence, Ending] = {}
@@ -66,7 +68,7 @@ class TreeGrower:
         """
         sequence = ending.sequence
         assert sequence.job.growth is not None
-        tree = TokenTree(root, self._runtime.config, self._end_of_text_id)
+        tree = TokenTree(root, self._runtime.config, self._end_of_text_id, self._kernel)
         tree.grow(sequence.job.growth)
         self._trees[sequence] = tree
         self._endings[sequence] = ending

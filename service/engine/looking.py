@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.scoring import MIN_LOGPROB, token_logprobs, top_tokens
+from model.kernel.library import Kernel
+from model.scoring import MIN_LOGPROB, log_normalisers, token_logprobs, top_tokens
 from model.state import FloatArray, IntArray
 from service.engine.growth import Look
 
@@ -37,11 +38,11 @@ class PreparedLook:
         self._within = None if look.within is None else _indices(look.within, vocab_size)
         self._mass_of = None if look.mass_of is None else _indices(look.mass_of, vocab_size)
 
-    def views(self, logits: FloatArray) -> Iterator[View]:
+    def views(self, logits: FloatArray, kernel: Kernel | None = None) -> Iterator[View]:
         """What it shows for each row of ``logits`` [rows, vocab]."""
         scaled = logits if self._temperature == 1.0 else logits / self._temperature
-        token_ids = self._top(scaled)
-        logprobs = token_logprobs(scaled, token_ids)
+        token_ids = self._top(scaled, kernel)
+        logprobs = token_logprobs(scaled, token_ids, log_normalisers(scaled, kernel))
         return map(View, token_ids, logprobs, self._log_masses(scaled).tolist())
 
     def _log_masses(self, logits: FloatArray) -> NDArray[np.float64]:
@@ -56,23 +57,26 @@ class PreparedLook:
         bounded: NDArray[np.float64] = np.clip(masses, MIN_LOGPROB, 0.0)
         return bounded
 
-    def _top(self, logits: FloatArray) -> IntArray:
+    def _top(self, logits: FloatArray, kernel: Kernel | None) -> IntArray:
         if self._within is None:
-            return top_tokens(logits, self._top_k)
+            return top_tokens(logits, self._top_k, kernel)
         chosen: IntArray = self._within[
-            top_tokens(np.take(logits, self._within, axis=1), self._top_k)
+            top_tokens(np.take(logits, self._within, axis=1), self._top_k, kernel)
         ]
         return chosen
 
 
 def take_views(
-    looks: Sequence[PreparedLook], look_of: IntArray, logits: FloatArray
+    looks: Sequence[PreparedLook],
+    look_of: IntArray,
+    logits: FloatArray,
+    kernel: Kernel | None = None,
 ) -> list[tuple[int, View]]:
     """The views of those rows of ``logits`` that want one (``look_of`` >= 0), with their rows."""
     views: list[tuple[int, View]] = []
     for index in np.unique(look_of[look_of >= 0]).tolist():
         rows = np.flatnonzero(look_of == index)
-        views += zip(rows.tolist(), looks[index].views(logits[rows]), strict=True)
+        views += zip(rows.tolist(), looks[index].views(logits[rows], kernel), strict=True)
     return views
 
 

@@ -66,7 +66,7 @@ class EngineLoop:
         max_running: slots.
         max_queue: most jobs that may wait.
         cache_bytes: how much the states after prompt prefixes may take.
-        kernel: draws tokens, where there is one.
+        kernel: draws tokens and scores them, if not NumPy.
         clock: monotonic seconds; deadlines are by this clock.
     """
 
@@ -99,7 +99,7 @@ class EngineLoop:
             kernel=kernel,
             counters=self.counters,
         )
-        self._grower = TreeGrower(runtime, end_of_text_id)
+        self._grower = TreeGrower(runtime, end_of_text_id, kernel)
         self._waiting: dict[JobKey, Job] = {}
         self._sequences: dict[JobKey, Sequence] = {}
         self._active: list[Sequence] = []

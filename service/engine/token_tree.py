@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.config import ModelConfig
+from model.kernel.library import Kernel
 from model.scoring import MIN_LOGPROB, log_normalisers
 from model.state import FloatArray, IntArray, RecurrentState
 from service.engine.growth import Grown, Growth
@@ -41,7 +42,14 @@ class TokenTree:
     came of each, in turn, until ``take`` gives None; ``grown`` is the answer.
     """
 
-    def __init__(self, root: FloatArray, config: ModelConfig, end_of_text_id: int) -> None:
+    def __init__(
+        self,
+        root: FloatArray,
+        config: ModelConfig,
+        end_of_text_id: int,
+        kernel: Kernel | None = None,
+    ) -> None:
+        self._kernel = kernel
         self._config = config
         self._end_of_text_id = end_of_text_id
         self._looks: list[PreparedLook] = []
@@ -83,7 +91,7 @@ class TokenTree:
             for row in np.flatnonzero(self._work.growth.kept[piece.nodes]).tolist():
                 self._kept[self._work.first + int(piece.nodes[row])] = states[row].copy()
         if logits is not None:
-            self._work.put_logits(piece.nodes, logits, self._looks)
+            self._work.put_logits(piece.nodes, logits, self._looks, self._kernel)
 
     def grown(self, job_id: str) -> tuple[Grown, bool]:
         """The answer to the growth that is done, and whether it was the last."""
@@ -171,7 +179,13 @@ class _Work:
             total = hidden.sum(axis=0, dtype=np.float64)
             self._hidden_sum = self._hidden_sum + total if self._hidden_sum.size else total
 
-    def put_logits(self, nodes: IntArray, logits: FloatArray, looks: list[PreparedLook]) -> None:
+    def put_logits(
+        self,
+        nodes: IntArray,
+        logits: FloatArray,
+        looks: list[PreparedLook],
+        kernel: Kernel | None,
+    ) -> None:
         """Takes the logits behind ``nodes``: scores their children and takes looks."""
         starts = np.searchsorted(self._sorted_parents, nodes, "left")
         counts = np.searchsorted(self._sorted_parents, nodes, "right") - starts
@@ -181,12 +195,14 @@ class _Work:
         wanted = self.growth.scored[children]
         if wanted.any():
             children, rows = children[wanted], rows[wanted]
-            self._logprobs[children] = _scores(logits, rows, self.growth.token_ids[children])
+            self._logprobs[children] = _scores(
+                logits, rows, self.growth.token_ids[children], kernel
+            )
         if nodes[0] >= 0:
             look_of = self._look_of[nodes]
         else:
             look_of = np.where(nodes == -self.first, self.growth.root_look, -1).astype(np.int32)
-        for row, view in take_views(looks, look_of, logits):
+        for row, view in take_views(looks, look_of, logits, kernel):
             self._views[int(nodes[row])] = view
 
     def grown(self, job_id: str) -> Grown:
@@ -236,7 +252,9 @@ def _depths_of(parents: IntArray) -> IntArray:
     return np.array(depths, np.int32)
 
 
-def _scores(logits: FloatArray, rows: NDArray[np.int64], token_ids: IntArray) -> FloatArray:
+def _scores(
+    logits: FloatArray, rows: NDArray[np.int64], token_ids: IntArray, kernel: Kernel | None
+) -> FloatArray:
     """Logprob of token ``token_ids[i]`` by row ``rows[i]`` of ``logits``, as everywhere else."""
-    logprobs = logits[rows, token_ids] - log_normalisers(logits)[rows]
+    logprobs = logits[rows, token_ids] - log_normalisers(logits, kernel)[rows]
     return np.maximum(logprobs, MIN_LOGPROB).astype(np.float32)

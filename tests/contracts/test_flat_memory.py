@@ -9,7 +9,7 @@ from running_service import PATIENCE_SECONDS, RunningService, running_service
 from tiny_bundle import tiny_bundle
 
 NUM_TOKENS = 10_000
-LINES_BETWEEN_LOOKS = 1_500
+TOKENS_BETWEEN_LOOKS = 1_000
 NUM_PIECES, PIECE_TOKENS = 12, 2_000
 #: What the allocator may take; keeping what each token was would take more than twice as much.
 MAX_GROWTH_MB = 2.0
@@ -27,13 +27,14 @@ def write(service: RunningService, num_tokens: int) -> Iterator[int]:
     body |= {"seed": 1, "logprobs": 1, "stream_options": {"continuous_usage_stats": True}}
     url = service.url + "/v1/completions"
     with service.session.post(url, json=body, stream=True, timeout=PATIENCE_SECONDS) as answer:
-        chunk = b""
-        for number, line in enumerate(answer.iter_lines(chunk_size=4096)):
+        looked_at = now = 0
+        for line in answer.iter_lines(chunk_size=4096):
             if line.startswith(b"data: {"):
-                chunk = line
-            if number % LINES_BETWEEN_LOOKS == LINES_BETWEEN_LOOKS - 1:
-                yield num_tokens_of(chunk)
-        yield num_tokens_of(chunk)
+                now = num_tokens_of(line)
+            if now - looked_at >= TOKENS_BETWEEN_LOOKS:
+                looked_at = now
+                yield now
+        yield now
 
 
 def num_tokens_of(chunk: bytes) -> int:

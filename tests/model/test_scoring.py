@@ -1,22 +1,40 @@
+"""Scores against the textbook: by NumPy, and by the compiled passes if there is a compiler."""
+
 import math
 
 import numpy as np
 import pytest
+from compiled_kernel import compiled_kernel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
-from model.scoring import (
-    MIN_LOGPROB,
-    bits_per_byte,
-    entropy_bits,
-    log_normalisers,
-    log_softmax,
-    perplexity,
-    token_logprobs,
-    token_ranks,
-    top_tokens,
-)
+from model import scoring
+from model.scoring import MIN_LOGPROB, bits_per_byte, log_softmax, perplexity, token_logprobs
+
+#: ``kernel``: what works them out in place of NumPy, if anything.
+COUNTING = {}
+
+
+@pytest.fixture(scope="module", autouse=True, params=["numpy", "compiled"])
+def _who_counts(request):
+    COUNTING["kernel"] = compiled_kernel() if request.param == "compiled" else None
+
+
+def log_normalisers(logits):
+    return scoring.log_normalisers(logits, **COUNTING)
+
+
+def top_tokens(logits, num_top):
+    return scoring.top_tokens(logits, num_top, **COUNTING)
+
+
+def token_ranks(logits, token_ids):
+    return scoring.token_ranks(logits, token_ids, **COUNTING)
+
+
+def entropy_bits(logits):
+    return scoring.entropy_bits(logits, **COUNTING)
 
 
 def random_logits(rows=5, vocab_size=300, scale=3.0, seed=0):
@@ -32,12 +50,23 @@ def test_log_softmax_is_that_of_the_textbook(rows, vocab_size, scale):
     assert log_softmax(logits).dtype == np.float32
 
 
+@given(st.integers(1, 6), st.integers(2, 900), st.sampled_from([0.0, 1.0, 20.0, 300.0]))
+@settings(max_examples=40)
+def test_normalisers_are_those_of_the_textbook(rows, vocab_size, scale):
+    logits = random_logits(rows, vocab_size, scale)
+    expected = special.logsumexp(logits.astype(np.float64), axis=1)
+    assert np.allclose(log_normalisers(logits), expected, rtol=1e-7, atol=2e-6)
+
+
 def test_a_row_is_scored_the_same_in_any_batch():
     logits = random_logits(64, 8192)
     together = log_softmax(logits)
     for rows in ([0], [63], [5, 2], range(7, 40)):
         assert (log_softmax(logits[list(rows)]) == together[list(rows)]).all()
-    assert (log_normalisers(logits)[9] == log_normalisers(logits[9:10])[0]).all()
+    normalisers, entropies = log_normalisers(logits), entropy_bits(logits)
+    for rows in ([0], [63], [5, 2], range(7, 40)):
+        assert (log_normalisers(logits[list(rows)]) == normalisers[list(rows)]).all()
+        assert (entropy_bits(logits[list(rows)]) == entropies[list(rows)]).all()
 
 
 def test_token_logprobs_pick_from_log_softmax():
@@ -46,7 +75,7 @@ def test_token_logprobs_pick_from_log_softmax():
     token_ids = np.array([0, 299, 4, 4, 7], np.int32)
     assert (token_logprobs(logits, token_ids) == everything[np.arange(5), token_ids]).all()
     several = np.array([[1, 2], [3, 299], [0, 0], [5, 6], [8, 7]], np.int32)
-    picked = token_logprobs(logits, several, log_normalisers(logits))
+    picked = token_logprobs(logits, several, scoring.log_normalisers(logits))
     assert (picked == np.take_along_axis(everything, several, axis=1)).all()
 
 
@@ -56,9 +85,11 @@ def test_no_logprob_is_below_the_lowest():
     assert token_logprobs(logits, np.array([2], np.int32)).tolist() == [MIN_LOGPROB]
 
 
-@pytest.mark.parametrize("num_top", [0, 1, 2, 20, 299, 300, 1000])
-def test_top_tokens_are_those_of_a_full_sort(num_top):
-    logits = np.round(random_logits())  # rounded, so that there are ties
+@pytest.mark.parametrize("vocab_size", [20, 300, 8192])
+@pytest.mark.parametrize("num_top", [0, 1, 2, 20, 128, 129, 299, 300, 1000])
+def test_top_tokens_are_those_of_a_full_sort(num_top, vocab_size):
+    logits = np.round(random_logits(vocab_size=vocab_size))  # rounded, so that there are ties
+    logits[1] = 0.0
     expected = np.argsort(-logits, axis=1, kind="stable")[:, :num_top]
     assert top_tokens(logits, num_top).tolist() == expected.tolist()
 
