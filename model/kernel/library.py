@@ -19,7 +19,7 @@ from model.state import FloatArray, IntArray
 logger = logging.getLogger(__name__)
 
 #: How a row is drawn; the same numbers as in ``vocabulary.c``.
-GREEDY, TOP_K, NUCLEUS = 1, 2, 3
+GREEDY, TOP_K, NUCLEUS, LIKELY = 1, 2, 3, 4
 
 #: The largest ``top_k`` it draws from and the most top tokens it finds; how many tokens may be
 #: ruled out.

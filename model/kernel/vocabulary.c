@@ -38,6 +38,9 @@
 #define LEAST_TOTAL 1e-12
 #define MOST_TOTAL 1e17
 
+/* Vocabularies of more blocks of NUM_GROUPS tokens are left to NumPy where blocks are counted. */
+#define MOST_BLOCKS 2048
+
 /* Tokens that are never drawn, at most. */
 #define MOST_NEVER 16
 
@@ -54,7 +57,7 @@
 enum { NO_TOKEN = -1, UNDECIDED = -2 };
 
 /* How a row is drawn, the same numbers as in library.py; by no other way here. */
-enum { GREEDY = 1, TOP_K = 2, NUCLEUS = 3 };
+enum { GREEDY = 1, TOP_K = 2, NUCLEUS = 3, LIKELY = 4 };
 
 struct row {
     int32_t way;
@@ -272,6 +275,32 @@ static int32_t draw_nucleus(const float *logits, int64_t width, const struct row
     return UNDECIDED;
 }
 
+/* Sets weights below ``least`` to 0; fills in the sums of blocks of NUM_GROUPS that lie together. */
+PASS void keep_from(float *restrict weights, int64_t width, float least, double *restrict sums)
+{
+    enum { LANES = 16 };
+    for (int64_t start = 0; start < width; start += NUM_GROUPS) {
+        int64_t end = start + NUM_GROUPS < width ? start + NUM_GROUPS : width;
+        float lanes[LANES] = {0};
+        int64_t token = start;
+        for (; token + LANES <= end; token += LANES)
+            for (int64_t j = 0; j < LANES; j++) {
+                float weight = weights[token + j];
+                weight = weight < least ? 0.0f : weight;
+                weights[token + j] = weight;
+                lanes[j] += weight;
+            }
+        double sum = 0;
+        for (; token < end; token++) {
+            weights[token] = weights[token] < least ? 0.0f : weights[token];
+            sum += weights[token];
+        }
+        for (int j = 0; j < LANES; j++)
+            sum += lanes[j];
+        *sums++ = sum;
+    }
+}
+
 /* The first of ``keys``, all different, in ascending order: each goes to the place that as many as
  * are smaller leave it, which takes no branches. */
 PASS void rank(const uint64_t *restrict keys, int64_t count, int64_t num_wanted,
@@ -379,6 +408,46 @@ static int32_t draw_top_k(const float *logits, int64_t width, const struct row *
     return tokens[place];
 }
 
+/* From what min_p leaves, laid end to end in the order of ids. */
+static int32_t draw_likely(const float *logits, int64_t width, const struct row *row, double draw,
+                           float *weights)
+{
+    float maxima[NUM_GROUPS];
+    float sums[NUM_GROUPS];
+    double blocks[MOST_BLOCKS];
+    int64_t num_blocks = (width + NUM_GROUPS - 1) / NUM_GROUPS;
+    int finite = largest_of_groups(logits, width, maxima);
+    float largest = largest_of(maxima);
+    if (!finite || largest == -INFINITY)
+        return NO_TOKEN;
+    if (num_blocks > MOST_BLOCKS)
+        return UNDECIDED;
+    weigh(logits, width, largest, row->inverse_temperature, weights, sums);
+    keep_from(weights, width, row->min_p, blocks);
+    double total = 0;
+    for (int64_t i = 0; i < num_blocks; i++)
+        total += blocks[i];
+    double target = below(draw, total);
+    double end = 0;
+    int64_t block = 0;
+    while (block < num_blocks - 1 && end + blocks[block] <= target)
+        end += blocks[block++];
+    int64_t last = -1;
+    for (int64_t token = block * NUM_GROUPS; token < width; token++) {
+        if (weights[token] == 0.0f)
+            continue;
+        last = token;
+        end += weights[token];
+        if (end > target)
+            break;
+    }
+    /* Rounded the other way, the target may lie behind the very last. */
+    for (int64_t token = width - 1; last < 0; token--)
+        if (weights[token] > 0.0f)
+            last = token;
+    return (int32_t)last;
+}
+
 static int32_t take_likeliest(const float *logits, int64_t width)
 {
     float maxima[NUM_GROUPS];
@@ -407,6 +476,8 @@ static int32_t draw_row(const float *logits, int64_t width, const struct row *ro
         return take_likeliest(logits, width);
     case TOP_K:
         return draw_top_k(logits, width, row, draw);
+    case LIKELY:
+        return draw_likely(logits, width, row, draw, weights);
     case NUCLEUS:
         return draw_nucleus(logits, width, row, draw, weights);
     default:

@@ -1,8 +1,8 @@
 """``SamplingPlan`` with the common rows drawn by compiled passes over the vocabulary.
 
 Both draw by the same definition, from the same random numbers, in the same order of tokens; only
-sums are rounded otherwise. What the passes leave (bias, penalties, bans, ``typical_p``, small
-nuclei) NumPy draws.
+sums are rounded otherwise. What the passes leave (``typical_p``, small nuclei and those with
+``min_p``) NumPy draws.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 
 from model.kernel.library import (
     GREEDY,
+    LIKELY,
     MOST_TOP_K,
     NUCLEUS,
     ROW,
@@ -20,7 +21,7 @@ from model.kernel.library import (
     UNDECIDED,
     Kernel,
 )
-from model.sampling.logit_edits import TokenCounts
+from model.sampling.logit_edits import RowEdits, TokenCounts
 from model.sampling.params import SamplingParams
 from model.sampling.random_numbers import UniformSteps, stream_keys
 from model.sampling.sampler import (
@@ -33,7 +34,13 @@ from model.sampling.sampler import (
 )
 from model.state import FloatArray, IntArray
 
-_WAYS = {Way.GREEDY: GREEDY, Way.TOP_K: TOP_K, Way.NUCLEUS: NUCLEUS, Way.ALL: NUCLEUS}
+_WAYS = {
+    Way.GREEDY: GREEDY,
+    Way.TOP_K: TOP_K,
+    Way.NUCLEUS: NUCLEUS,
+    Way.ALL: NUCLEUS,
+    Way.LIKELY: LIKELY,
+}
 
 
 class CompiledSamplingPlan:
@@ -59,6 +66,11 @@ class CompiledSamplingPlan:
         self._rows["inverse_temperature"] = inverse_temperatures(params)
         self._rows["min_p"] = [p.min_p for p in params]
         self._rows["top_p"] = [p.top_p for p in params]
+        self._edits = {
+            row: RowEdits(p, self._never)
+            for row, p in enumerate(params)
+            if p.logit_bias or p.has_penalties
+        }
         self._weights: FloatArray = np.empty(0, np.float32)
         self._left: tuple[list[int], SamplingPlan] | None = None
 
@@ -75,9 +87,12 @@ class CompiledSamplingPlan:
         if len(self._weights) != logits.shape[1]:
             self._weights = np.empty(logits.shape[1], np.float32)
         draws = self._uniforms.at(list(positions))
+        edited = self._edited(logits, counts, banned) if self._edits or banned else {}
         tokens = self._kernel.draw(logits, self._rows, draws, self._never_ids, self._weights)
-        if banned or tokens.min() == UNDECIDED:
-            left = sorted({*np.flatnonzero(tokens == UNDECIDED).tolist(), *banned})
+        for row, before in edited.items():
+            logits[row] = before
+        if tokens.min() == UNDECIDED:
+            left = np.flatnonzero(tokens == UNDECIDED).tolist()
             tokens[left] = self._plan_of(left).sample(
                 logits[left],
                 [positions[row] for row in left],
@@ -85,6 +100,20 @@ class CompiledSamplingPlan:
                 {place: banned[row] for place, row in enumerate(left) if row in banned},
             )
         return tokens
+
+    def _edited(
+        self,
+        logits: FloatArray,
+        counts: Mapping[int, TokenCounts],
+        banned: Mapping[int, Sequence[int]],
+    ) -> dict[int, FloatArray]:
+        """Edits rows of ``logits`` in place; returns what they were before."""
+        before = {}
+        for row in self._edits.keys() | banned.keys():
+            edits = self._edits.get(row) or RowEdits(self._params[row], self._never)
+            before[row] = logits[row].copy()
+            edits.apply(logits[row], counts.get(row), banned.get(row, ()))
+        return before
 
     def _plan_of(self, rows: list[int]) -> SamplingPlan:
         """NumPy's for some rows, which are mostly the same as in the step before."""
@@ -95,8 +124,6 @@ class CompiledSamplingPlan:
 
 def _compiled_way(params: SamplingParams) -> int:
     """How the kernel draws a row with ``params``; 0 if it does not."""
-    if params.logit_bias or params.has_penalties:
-        return 0
     way = way_of(params)
     if way is Way.TOP_K and (params.top_k > MOST_TOP_K or params.typical_p < 1.0):
         return 0

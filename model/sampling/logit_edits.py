@@ -70,6 +70,9 @@ class RowEdits:
         logits[self._bias_ids] += self._biases
         if counts is not None and self._params.has_penalties:
             counts.penalise(logits, self._params)
+        if not (self._forced.size or self._forbidden.size or banned):
+            logits[self._never] = -np.inf
+            return
         banned_ids = np.array(banned, np.intp)
         hard = np.concatenate([self._never, banned_ids])
         forced = np.setdiff1d(self._forced, hard)

@@ -10,6 +10,7 @@ from model.sampling import (
     CompiledSamplingPlan,
     SamplingParams,
     SamplingPlan,
+    TokenCounts,
     plan_sampling,
 )
 
@@ -23,7 +24,15 @@ def kernel():
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 @pytest.mark.parametrize(
     "filters",
-    [{}, {"top_p": 0.95}, {"top_p": 0.5}, {"top_k": 40}, {"top_k": 40, "top_p": 0.9, "min_p": 0.1}],
+    [
+        {},
+        {"top_p": 0.95},
+        {"top_p": 0.5},
+        {"top_k": 40},
+        {"top_k": 40, "top_p": 0.9, "min_p": 0.1},
+        {"min_p": 0.02},
+        {"min_p": 1.0},
+    ],
     ids=str,
 )
 def test_the_same_tokens(kernel, vocab_size, temperature, filters):
@@ -64,11 +73,8 @@ def seen(kernel, monkeypatch):
         {"top_k": 129},
         {"top_k": 5, "typical_p": 0.9},
         {"typical_p": 0.9},
-        {"min_p": 0.1},
         {"top_p": 0.4},
         {"top_p": 0.9, "min_p": 0.1},
-        {"logit_bias": {1: 2.0}},
-        {"presence_penalty": 0.5},
     ],
     ids=str,
 )
@@ -78,6 +84,31 @@ def test_what_it_cannot_do_it_leaves_to_numpy(kernel, seen, filters):
     tokens = plan_sampling(params, (), kernel).sample(logits, [0, 0])
     assert tokens.tolist() == SamplingPlan(params).sample(logits, [0, 0]).tolist()
     assert seen == [[UNDECIDED, tokens[1]]]
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {"logit_bias": {1: 2.0, 5: -100}},
+        {"logit_bias": {1: 100, 5: 100}},
+        {"presence_penalty": 0.5, "repetition_penalty": 1.3, "top_p": 0.9},
+        {"frequency_penalty": 2.0, "temperature": 0},
+    ],
+    ids=str,
+)
+def test_it_draws_from_edited_logits_and_leaves_them_as_they_were(kernel, seen, filters):
+    params = [SamplingParams(**filters), SamplingParams(seed=2)]
+    counts = TokenCounts(300, [1, 2, 3])
+    for token_id in (5, 5, 7):
+        counts.add(token_id)
+    plans = plan_sampling(params, [4], kernel), SamplingPlan(params, [4])
+    for position in range(50):
+        logits = np.random.default_rng(position).normal(0, 2, (2, 300)).astype(np.float32)
+        before = logits.copy()
+        banned = {1: [8, int(logits[1].argmax())]} if position % 2 else {}
+        tokens = [plan.sample(logits, [position] * 2, {0: counts}, banned) for plan in plans]
+        assert (logits == before).all()
+        assert tokens[0].tolist() == tokens[1].tolist() == seen[-1]
 
 
 def test_a_row_with_more_ties_than_it_has_room_for(kernel, seen):
@@ -106,7 +137,9 @@ def test_rows_that_do_not_lie_side_by_side(kernel):
     assert (plan.sample(logits[::2], [0] * 3) == expected).all()
 
 
-@pytest.mark.parametrize("filters", [{"top_p": 0.9}, {"top_k": 3}, {"temperature": 0}], ids=str)
+@pytest.mark.parametrize(
+    "filters", [{"top_p": 0.9}, {"top_k": 3}, {"min_p": 0.1}, {"temperature": 0}], ids=str
+)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_broken_row_beside_others(kernel, filters, bad):
     params = [SamplingParams(), SamplingParams(**filters), SamplingParams(seed=3)]
