@@ -74,6 +74,8 @@ def _files(root: Path) -> Iterator[Path]:
     for source in SOURCES:
         path = root / source
         if path.is_dir():
-            yield from sorted(each for each in path.rglob("*") if each.suffix in (".py", ".c"))
+            yield from sorted(
+                each for each in path.rglob("*") if each.suffix in (".py", ".c", ".h")
+            )
         else:
             yield path

@@ -1,4 +1,4 @@
-"""``python -m model.kernel.build``: compiles the passes over the vocabulary, beside their source.
+"""``python -m model.kernel.build``: compiles the passes over the vocabulary, beside their sources.
 
 Takes a second, and nothing but a C compiler: ``$CC``, else ``cc``, ``gcc`` or ``clang``. What is
 there already is not compiled again. With ``--optional`` it is no error to have no compiler.
@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from model.errors import ForetokenError
-from model.kernel.paths import SOURCE, library_path
+from model.kernel.paths import library_path, sources
 
 _COMPILERS = ("cc", "gcc", "clang")
 
@@ -41,7 +41,8 @@ def build() -> Path:
     compiler = _compiler()
     with tempfile.TemporaryDirectory(prefix=".compiling-", dir=path.parent) as folder:
         new = Path(folder, path.name)
-        command = [*compiler, *_FLAGS, "-o", str(new), str(SOURCE), "-lm"]
+        programs = [str(path) for path in sources() if path.suffix == ".c"]
+        command = [*compiler, *_FLAGS, "-o", str(new), *programs, "-lm"]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         except OSError as error:
@@ -54,7 +55,7 @@ def build() -> Path:
             )
         # Whoever looks meanwhile finds nothing, or all of it.
         new.replace(path)
-    for other in path.parent.glob("vocabulary-*.so"):
+    for other in path.parent.glob("kernel-*.so"):
         if other != path:
             other.unlink(missing_ok=True)
     return path

@@ -18,7 +18,7 @@ from model.state import FloatArray, IntArray
 
 logger = logging.getLogger(__name__)
 
-#: How a row is drawn; the same numbers as in ``vocabulary.c``.
+#: How a row is drawn; the same numbers as in ``draw.c``.
 GREEDY, TOP_K, NUCLEUS, LIKELY = 1, 2, 3, 4
 
 #: The largest ``top_k`` it draws from and the most top tokens it finds; how many tokens may be
@@ -29,7 +29,7 @@ MOST_NEVER = 16
 #: In place of a token: it has to be drawn otherwise.
 UNDECIDED = -2
 
-#: How each row is drawn: ``struct row`` of ``vocabulary.c``.
+#: How each row is drawn: ``struct row`` of ``draw.c``.
 ROW = np.dtype(
     [
         ("way", np.int32),

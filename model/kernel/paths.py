@@ -1,4 +1,4 @@
-"""Where the passes over the vocabulary lie, as source and compiled."""
+"""Where the passes over the vocabulary lie, as sources and compiled."""
 
 from __future__ import annotations
 
@@ -6,14 +6,22 @@ import hashlib
 import platform
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("vocabulary.c")
+_HERE = Path(__file__).parent
+
+
+def sources() -> list[Path]:
+    """What is compiled, and the headers it needs."""
+    return sorted(path for path in _HERE.iterdir() if path.suffix in (".c", ".h"))
 
 
 def library_path() -> Path:
-    """Where what was compiled of this source for this kind of machine lies, if it was.
+    """Where what was compiled of these sources for this kind of machine lies, if it was.
 
-    The name holds a digest of the source, so that what was compiled of another is never taken.
+    The name holds a digest of the sources, so that what was compiled of others is never taken.
     """
-    digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]
+    digest = hashlib.sha256()
+    for path in sources():
+        content = path.read_bytes()
+        digest.update(f"{path.name} {len(content)}\n".encode() + content)
     machine = f"{platform.system()}-{platform.machine()}".lower()
-    return SOURCE.with_name(f"vocabulary-{machine}-{digest}.so")
+    return _HERE / f"kernel-{machine}-{digest.hexdigest()[:16]}.so"
