@@ -19,9 +19,12 @@
 /* The passes are compiled for several generations of processors; the loader picks one. Within another
  * function a compiler may fail to see that what they write does not overlap with what they read. */
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
-#define PASS                                                                                   \
-    __attribute__((noinline, unused,                                                           \
-                   target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4"))) static
+#if __GNUC__ >= 12
+#define GENERATIONS target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")
+#else
+#define GENERATIONS target_clones("default", "avx2")
+#endif
+#define PASS __attribute__((noinline, unused, GENERATIONS)) static
 #elif defined(__GNUC__)
 #define PASS __attribute__((noinline, unused)) static
 #else
