@@ -7,6 +7,7 @@ message per worker. A worker that is gone, or silent too long, has its jobs canc
 from __future__ import annotations
 
 import logging
+import math
 import time
 import uuid
 from dataclasses import asdict
@@ -140,7 +141,8 @@ class EngineServer:
 
     def _receive(self, wait_seconds: float) -> None:
         """Takes every message that has arrived, waiting for the first if there is none."""
-        if wait_seconds > 0 and not self._socket.poll(max(1, round(wait_seconds * 1000))):
+        # Asking first, even without waiting, is cheaper than the exception that says there is none.
+        if not self._socket.poll(math.ceil(wait_seconds * 1000)):
             return
         while True:
             try:
