@@ -33,7 +33,7 @@ struct row {
 
 /* Fills in the weights exp((logit - shift) * inverse) and their sum in each group. */
 PASS void weigh(const float *restrict logits, int64_t width, float shift, float inverse,
-                  float *restrict weights, float *restrict sums)
+           float *restrict weights, float *restrict sums)
 {
     memset(sums, 0, NUM_GROUPS * sizeof *sums);
     int64_t start = 0;

@@ -67,7 +67,7 @@ static inline float weight_of(float score)
 /* What all that comes before ``token`` weighs together, and how many tokens that is: those of more
  * weight, and of its own weight those of a lower id. */
 PASS void look_before(const float *restrict weights, int64_t width, int64_t token,
-                        double *weight_before, int64_t *num_before)
+                      double *weight_before, int64_t *num_before)
 {
     enum { LANES = 64 };
     float weight = weights[token];

@@ -81,7 +81,6 @@ class Decoder:
         self.settle()
         endings = self._step_one_by_one(sequences)
         if not endings and can_run_steadily(sequences, self._end_of_text_id):
-            # Those of the group, and in its order.
             self._run = SteadyRun(list(sequences), frozenset((NO_TOKEN, self._end_of_text_id)))
         return endings
 

@@ -66,7 +66,8 @@ def can_run_steadily(sequences: SequenceOf[Sequence], end_of_text_id: int) -> bo
     An end of text is fed to a state of zeros, which is more.
     """
     return all(
-        sequence.next_token not in (None, end_of_text_id)
+        sequence.num_read >= len(sequence.prompt)
+        and sequence.next_token not in (None, end_of_text_id)
         and sequence.samples
         and not sequence.to_be_kept
         and sequence.counts is None

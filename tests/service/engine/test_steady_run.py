@@ -8,7 +8,7 @@ from fake_runtime import FakeRuntime
 
 from model.sampling import SamplingParams
 from service.engine.loop import EngineLoop
-from service.engine.request import Finished, Job, Sampled
+from service.engine.request import Finished, Job, PromptScored, Sampled
 
 END = 0
 VOCAB_SIZE = 40
@@ -30,18 +30,25 @@ def plain_job(rng, job_id, **fields):
         "stop_token_ids": rng.choice([(), (), (5,)]),
         "return_state": rng.random() < 0.3,
         "next_top_k": rng.choice([None, None, 3]),
+        "prompt_logprobs": rng.choice([None, None, 1]),
         "tokens_per_event": rng.choice([7, 64, 1000]),
     }
     return Job(job_id=job_id, **{**settings, **fields})
 
 
 def told(events):
-    """Tokens, how it ended, and all that was said about the end but for times."""
+    """Tokens, how it ended, all that was said about the end but for times, and scores."""
     tokens = tuple(t for event in events if isinstance(event, Sampled) for t in event.token_ids)
     (end,) = (event for event in events if isinstance(event, Finished))
     following = None if end.next is None else end.next.token_ids.tolist()
     counts = (end.num_completion_tokens, end.num_state_tokens)
-    return tokens, end.finish_reason, end.stop_token_id, counts, end.state, following
+    scored = tuple(
+        logprob
+        for event in events
+        if isinstance(event, PromptScored)
+        for logprob in event.scores.logprobs.tolist()
+    )
+    return tokens, end.finish_reason, end.stop_token_id, counts, end.state, following, scored
 
 
 def alone(job):
