@@ -11,7 +11,7 @@ import time
 from model.bundle.load import Bundle
 from model.errors import ForetokenError
 from service.bundle_catalog import find_bundles
-from service.compiled_sampling import kernel_for
+from service.compiled_sampling import check_compiled
 from service.settings import load_settings
 from service.supervisor import Supervisor
 
@@ -28,9 +28,7 @@ def main() -> int:
             format="%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s",
         )
         logger.info("settings: %s", settings.model_dump_json())
-        # Before engines and workers are forked off, so that all have the same.
-        drawn_by = "NumPy" if kernel_for(settings) is None else "compiled passes"
-        logger.info("tokens are drawn by %s", drawn_by)
+        check_compiled(settings)
         bundles = find_bundles(settings.bundles)
         if only_check:
             names = ", ".join(f"{b.manifest.name}@{b.manifest.version}" for b in bundles)

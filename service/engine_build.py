@@ -13,8 +13,11 @@ import importlib.metadata
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from model.kernel.library import Kernel
+if TYPE_CHECKING:
+    from model.kernel.library import Kernel
+
 
 #: What decides results, as folders and files below the one that holds ``model`` and ``service``.
 SOURCES = (

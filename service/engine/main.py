@@ -37,12 +37,13 @@ def run_engine(bundle: Bundle, address: str, settings: Settings, seat: BusySeat)
     ``seat`` is the engine's place among those it shares the cores with.
 
     Returns:
-        The exit code: 0; or 2 if the bundle cannot be used, which is logged.
+        The exit code: 0; or 2 if bundle or settings cannot be used, which is logged.
     """
     # With an engine on every core, whatever the HTTP workers have to do would wait for its steps.
     os.nice(_NICENESS)
     try:
         runtime = _load(bundle, settings, seat)
+        kernel = kernel_for(settings)
     except ForetokenError as error:
         logger.error("the engine cannot start: %s", error)
         return 2
@@ -53,7 +54,7 @@ def run_engine(bundle: Bundle, address: str, settings: Settings, seat: BusySeat)
         max_running=settings.max_running,
         max_queue=settings.max_queue,
         cache_bytes=settings.state_cache_mb * 2**20,
-        kernel=kernel_for(settings),
+        kernel=kernel,
     )
     server = EngineServer(
         loop, address, model_digest=bundle.digest, drain_seconds=settings.drain_timeout_s
@@ -65,7 +66,8 @@ def run_engine(bundle: Bundle, address: str, settings: Settings, seat: BusySeat)
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     gc.freeze()  # what there is now lives as long as the process
-    logger.info("engine ready at %s", address)
+    drawn_by = "compiled passes" if kernel else "NumPy"
+    logger.info("engine ready at %s; tokens are drawn by %s", address, drawn_by)
     server.run()
     return 0
 

@@ -23,9 +23,10 @@ def least_cost(costs: dict[int, int], rows: int) -> int:
 @given(COSTS, st.integers(0, 12))
 def test_no_other_cut_costs_less(costs: dict[int, int], rows: int) -> None:
     pieces = RowPlan(costs).pieces(rows)
-    # A measured cost above that of smaller batches in its place is taken for a mistake.
+    # A measured cost above that of a larger batch, or of smaller ones, is taken for a mistake.
+    as_larger = {size: min(c for s, c in costs.items() if s >= size) for size in costs}
     believed = {
-        size: least_cost({s: c for s, c in costs.items() if s <= size}, size) for size in costs
+        size: least_cost({s: c for s, c in as_larger.items() if s <= size}, size) for size in costs
     }
     assert sum(believed[size] for size in pieces) == least_cost(believed, rows)
 
@@ -52,6 +53,13 @@ def test_follows_the_processor() -> None:
 
 def test_among_equals_takes_the_fewest() -> None:
     assert RowPlan({1: 10, 4: 40, 8: 80}).pieces(13) == [8, 4, 1]
+
+
+def test_a_small_batch_measured_too_dear_is_still_used() -> None:
+    plan = RowPlan({1: 400, 4: 307, 16: 500})
+    assert plan.pieces(1) == [1]
+    assert plan.pieces(3) == [4]
+    assert plan.pieces(5) == [16]
 
 
 def test_a_large_batch_measured_too_dear_is_still_used() -> None:
