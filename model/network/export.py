@@ -32,7 +32,7 @@ LOGITS_BATCHES = (1, 4, 16)
 
 #: (batch, tokens) to read at once with the logits after each token, which scores prompts. Other
 #: lengths are put together with steps.
-SCORE_CHUNKS = ((1, 2), (1, 4), (1, 8), (1, 16), (4, 2), (4, 8))
+SCORE_CHUNKS = ((1, 2), (1, 4), (1, 8), (4, 2), (4, 8))
 
 #: (batch, tokens) to read at once without logits. All signatures share their weights, but LiteRT
 #: keeps tables for each: 32 tokens of two layers would take 3 MB, and read a seventh faster.
