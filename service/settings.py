@@ -97,7 +97,7 @@ class Settings(BaseModel):
         ge=0,
         le=64,
         description="threads of an engine for up to 4 sequences while no other engine computes; "
-        "0: one for each core it may use, at most 4",
+        "0: one for each core it may use, at most 4, for networks of 3 million weights and more",
     )
     compiled_sampling: Literal["auto", "on", "off"] = Field(
         default="auto",

@@ -16,6 +16,10 @@ from service.busy_board import BusySeat
 #: So few rows are worth all cores; the second copy of the network is made for no more.
 MOST_LONE_ROWS = 4
 
+#: Networks of fewer weights are quicker on one core, unless more threads are asked for: to wait for
+#: the other costs what a step of 2 million weights saves.
+LEAST_LONE_WEIGHTS = 3_000_000
+
 
 class LoneRuntime:
     """Implements ``model.runtime.contract.Runtime`` by one of two that compute the same.

@@ -14,7 +14,7 @@ from model.errors import ForetokenError
 from model.runtime.contract import Runtime
 from service.busy_board import BusySeat
 from service.compiled_sampling import kernel_for
-from service.engine.lone_runtime import MOST_LONE_ROWS, LoneRuntime
+from service.engine.lone_runtime import LEAST_LONE_WEIGHTS, MOST_LONE_ROWS, LoneRuntime
 from service.engine.loop import EngineLoop
 from service.engine.server import EngineServer
 from service.settings import Settings
@@ -92,6 +92,8 @@ def _load(bundle: Bundle, settings: Settings, seat: BusySeat) -> Runtime:
 
     usual = checked(settings.engine_threads)
     num_threads = settings.num_threads_alone
+    if not settings.engine_threads_alone and bundle.config.num_weights() < LEAST_LONE_WEIGHTS:
+        return usual
     if num_threads <= settings.engine_threads or usual.step_batches[0] > MOST_LONE_ROWS:
         return usual
     return LoneRuntime(usual, checked(num_threads, MOST_LONE_ROWS), seat)

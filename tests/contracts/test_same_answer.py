@@ -31,7 +31,7 @@ Body = dict[str, Any]
 def busy_service() -> Iterator[RunningService]:
     """Few places, so that requests wait too and batches are of every size."""
     places = ("--max-running", str(NUM_ENGINES * PLACES_OF_AN_ENGINE))
-    engines = ("--engines", str(NUM_ENGINES))
+    engines = ("--engines", str(NUM_ENGINES), "--engine-threads-alone", "2")
     with running_service(tiny_bundle(), *engines, "--workers", "2", *places) as service:
         yield service
 

@@ -3,9 +3,14 @@
 import numpy as np
 import pytest
 from fake_runtime import FakeRuntime
+from tiny_bundle import tiny_bundle
 
+from model.bundle.load import load_bundle
+from model.runtime.litert_runtime import LiteRTRuntime
 from service.busy_board import BusyBoard
+from service.engine import main
 from service.engine.lone_runtime import MOST_LONE_ROWS, LoneRuntime
+from service.settings import Settings
 
 #: Every method that computes, given a runtime and a number of rows.
 CALLS = {
@@ -88,3 +93,13 @@ def test_results_are_those_of_the_network(scene, call, rows):
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
     assert runtime.config == FakeRuntime().config
+
+
+def test_a_small_network_is_held_once_unless_more_threads_are_asked_for(monkeypatch):
+    bundle, seat = load_bundle(tiny_bundle()), BusyBoard().take_seat()
+    monkeypatch.setattr("service.settings.usable_cores", lambda: 2)
+    assert isinstance(main._load(bundle, Settings(), seat), LiteRTRuntime)
+    assert isinstance(main._load(bundle, Settings(engine_threads_alone=2), seat), LoneRuntime)
+    monkeypatch.setattr(main, "LEAST_LONE_WEIGHTS", bundle.config.num_weights())
+    assert isinstance(main._load(bundle, Settings(), seat), LoneRuntime)
+    assert isinstance(main._load(bundle, Settings(engine_threads_alone=1), seat), LiteRTRuntime)
