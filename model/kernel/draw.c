@@ -118,9 +118,7 @@ static int32_t draw_nucleus(const float *logits, int64_t width, const struct row
         if (shifted || (total >= LEAST_TOTAL && total <= MOST_TOTAL))
             break;
         float maxima[NUM_GROUPS];
-        int finite = largest_of_groups(logits, width, maxima);
-        shift = largest_of(maxima);
-        if (!finite || shift == -INFINITY)
+        if (!find_largest(logits, width, maxima, &shift))
             return NO_TOKEN;
     }
     for (int tried = 0; tried < MAX_REJECTED; tried++) {
@@ -136,9 +134,8 @@ static int32_t draw_nucleus(const float *logits, int64_t width, const struct row
 static int32_t draw_top_k(const float *logits, int64_t width, const struct row *row, double draw)
 {
     float maxima[NUM_GROUPS];
-    int finite = largest_of_groups(logits, width, maxima);
-    float largest = largest_of(maxima);
-    if (!finite || largest == -INFINITY)
+    float largest;
+    if (!find_largest(logits, width, maxima, &largest))
         return NO_TOKEN;
     uint64_t keys[MOST_CANDIDATES];
     int64_t count = candidates_from(logits, width, kth_largest(maxima, row->top_k), keys);
@@ -201,9 +198,8 @@ static int32_t draw_likely(const float *logits, int64_t width, const struct row 
     float sums[NUM_GROUPS];
     double blocks[MOST_BLOCKS];
     int64_t num_blocks = (width + NUM_GROUPS - 1) / NUM_GROUPS;
-    int finite = largest_of_groups(logits, width, maxima);
-    float largest = largest_of(maxima);
-    if (!finite || largest == -INFINITY)
+    float largest;
+    if (!find_largest(logits, width, maxima, &largest))
         return NO_TOKEN;
     if (num_blocks > MOST_BLOCKS)
         return UNDECIDED;
@@ -236,9 +232,8 @@ static int32_t draw_likely(const float *logits, int64_t width, const struct row 
 static int32_t take_likeliest(const float *logits, int64_t width)
 {
     float maxima[NUM_GROUPS];
-    int finite = largest_of_groups(logits, width, maxima);
-    float largest = largest_of(maxima);
-    if (!finite || largest == -INFINITY)
+    float largest;
+    if (!find_largest(logits, width, maxima, &largest))
         return NO_TOKEN;
     int64_t likeliest = width;
     for (int64_t group = 0; group < NUM_GROUPS; group++) {

@@ -122,12 +122,14 @@ PASS int largest_of_groups(const float *restrict logits, int64_t width, float *r
     return !any;
 }
 
-static inline float largest_of(const float *maxima)
+/* The largest logit of each group and of all. Returns 0 if that is not finite or a logit is no number. */
+static inline int find_largest(const float *logits, int64_t width, float *maxima, float *largest)
 {
-    float largest = maxima[0];
+    int finite = largest_of_groups(logits, width, maxima);
+    *largest = maxima[0];
     for (int j = 1; j < NUM_GROUPS; j++)
-        largest = maxima[j] > largest ? maxima[j] : largest;
-    return largest;
+        *largest = maxima[j] > *largest ? maxima[j] : *largest;
+    return finite && *largest > -INFINITY;
 }
 
 #endif

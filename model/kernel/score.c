@@ -41,10 +41,9 @@ void foretoken_normalise(const float *logits, int64_t num_rows, int64_t width, d
 {
     for (int64_t i = 0; i < num_rows; i++, logits += width) {
         float maxima[NUM_GROUPS];
-        int finite = largest_of_groups(logits, width, maxima);
-        float largest = largest_of(maxima);
+        float largest;
         normalisers[i] = entropies[i] = NAN;
-        if (!finite || largest == -INFINITY)
+        if (!find_largest(logits, width, maxima, &largest))
             continue;
         double sum, weighted;
         add_up(logits, width, largest, &sum, &weighted);

@@ -21,7 +21,7 @@ from model.kernel.library import (
     UNDECIDED,
     Kernel,
 )
-from model.sampling.logit_edits import RowEdits, TokenCounts
+from model.sampling.logit_edits import BatchEdits, TokenCounts
 from model.sampling.params import SamplingParams
 from model.sampling.random_numbers import UniformSteps, stream_keys
 from model.sampling.sampler import (
@@ -66,11 +66,7 @@ class CompiledSamplingPlan:
         self._rows["inverse_temperature"] = inverse_temperatures(params)
         self._rows["min_p"] = [p.min_p for p in params]
         self._rows["top_p"] = [p.top_p for p in params]
-        self._edits = {
-            row: RowEdits(p, self._never)
-            for row, p in enumerate(params)
-            if p.logit_bias or p.has_penalties
-        }
+        self._edits = BatchEdits(self._params, self._never)
         self._weights: FloatArray = np.empty(0, np.float32)
         self._left: tuple[list[int], SamplingPlan] | None = None
 
@@ -87,7 +83,9 @@ class CompiledSamplingPlan:
         if len(self._weights) != logits.shape[1]:
             self._weights = np.empty(logits.shape[1], np.float32)
         draws = self._uniforms.at(list(positions))
-        edited = self._edited(logits, counts, banned) if self._edits or banned else {}
+        edited = {row: logits[row].copy() for row in self._edits.rows(banned)}
+        for row in edited:
+            self._edits.apply(row, logits[row], counts, banned)
         tokens = self._kernel.draw(logits, self._rows, draws, self._never_ids, self._weights)
         for row, before in edited.items():
             logits[row] = before
@@ -100,20 +98,6 @@ class CompiledSamplingPlan:
                 {place: banned[row] for place, row in enumerate(left) if row in banned},
             )
         return tokens
-
-    def _edited(
-        self,
-        logits: FloatArray,
-        counts: Mapping[int, TokenCounts],
-        banned: Mapping[int, Sequence[int]],
-    ) -> dict[int, FloatArray]:
-        """Edits rows of ``logits`` in place; returns what they were before."""
-        before = {}
-        for row in self._edits.keys() | banned.keys():
-            edits = self._edits.get(row) or RowEdits(self._params[row], self._never)
-            before[row] = logits[row].copy()
-            edits.apply(logits[row], counts.get(row), banned.get(row, ()))
-        return before
 
     def _plan_of(self, rows: list[int]) -> SamplingPlan:
         """NumPy's for some rows, which are mostly the same as in the step before."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -86,6 +86,39 @@ class RowEdits:
             if allowed.any():
                 break
         logits[~allowed] = -np.inf
+
+
+class BatchEdits:
+    """The edits of the rows of a batch, prepared once for many steps.
+
+    Args:
+        params: one per row.
+        never: tokens never to be sampled.
+    """
+
+    def __init__(self, params: Sequence[SamplingParams], never: Sequence[int]) -> None:
+        self._params = params
+        self._never = never
+        self._edits = {
+            row: RowEdits(p, never)
+            for row, p in enumerate(params)
+            if p.logit_bias or p.has_penalties
+        }
+
+    def rows(self, banned: Mapping[int, Sequence[int]]) -> set[int]:
+        """The rows that have edits of their own, or in ``banned`` tokens not to be sampled now."""
+        return self._edits.keys() | banned.keys()
+
+    def apply(
+        self,
+        row: int,
+        logits: FloatArray,
+        counts: Mapping[int, TokenCounts],
+        banned: Mapping[int, Sequence[int]],
+    ) -> None:
+        """Edits ``logits`` [vocab] of row ``row`` in place: ``RowEdits.apply``."""
+        edits = self._edits.get(row) or RowEdits(self._params[row], self._never)
+        edits.apply(logits, counts.get(row), banned.get(row, ()))
 
 
 def _keep_only(logits: FloatArray, token_ids: np.ndarray) -> None:

@@ -49,5 +49,13 @@ def sample(
     """One token from one row of ``logits`` [vocab]; as in a batch, bit for bit."""
     row_counts = {0: counts} if counts is not None else NO_COUNTS
     row_banned = {0: banned} if banned else NOTHING
-    plan = plan_sampling([params], never, kernel)
-    return int(plan.sample(logits[None], [position], row_counts, row_banned)[0])
+    tokens = sample_batch(
+        logits[None],
+        [params],
+        [position],
+        counts=row_counts,
+        banned=row_banned,
+        never=never,
+        kernel=kernel,
+    )
+    return int(tokens[0])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from model.sampling.draw import draw_likely, draw_ranked_nucleus, draw_typical
 from model.sampling.falling import DoubleArray, ends_of_groups, fall_from_all
-from model.sampling.logit_edits import RowEdits, TokenCounts
+from model.sampling.logit_edits import BatchEdits, TokenCounts
 from model.sampling.nucleus import draw_nuclei
 from model.sampling.params import SamplingParams
 from model.sampling.random_numbers import UniformSteps, stream_keys
@@ -95,11 +95,7 @@ class SamplingPlan:
         self._never = list(never)
         self._uniforms = UniformSteps([stream_keys(p.seed, p.candidate) for p in params])
         self._inverse = inverse_temperatures(params)
-        self._edits = {
-            row: RowEdits(p, never)
-            for row, p in enumerate(params)
-            if p.logit_bias or p.has_penalties
-        }
+        self._edits = BatchEdits(self._params, self._never)
         self._scaled = bool((self._inverse != 1.0).any())
         rows: dict[Way, list[int]] = {}
         for row, p in enumerate(params):
@@ -129,7 +125,7 @@ class SamplingPlan:
         Returns:
             [batch] int32; ``NO_TOKEN`` for a row whose logits are not finite numbers.
         """
-        if self._edits or banned or padded_width(logits.shape[1]) != logits.shape[1]:
+        if self._edits.rows(banned) or padded_width(logits.shape[1]) != logits.shape[1]:
             return self._sample(self._edited_copy(logits, counts, banned), positions)
         if not self._never:
             return self._sample(logits, positions)
@@ -191,10 +187,9 @@ class SamplingPlan:
         values[:, vocab_size:] = -np.inf
         for token_id in self._never:
             values[:, token_id] = -np.inf
-        for row in self._edits.keys() | banned.keys():
-            edits = self._edits.get(row) or RowEdits(self._params[row], self._never)
+        for row in self._edits.rows(banned):
             values[row, :vocab_size] = logits[row]
-            edits.apply(values[row, :vocab_size], counts.get(row), banned.get(row, ()))
+            self._edits.apply(row, values[row, :vocab_size], counts, banned)
         return values
 
     def _draw_top_k(self, rows: list[int], values: FloatArray, draws: Sequence[float]) -> list[int]:

@@ -56,8 +56,6 @@ class SteadyRun:
             columns = np.stack(self._unnoted, axis=1).tolist()
             for sequence, token_ids in zip(self.sequences, columns, strict=True):
                 sequence.take_all(token_ids)
-            self._unnoted = []
-        self._most = 0
 
 
 def can_run_steadily(sequences: SequenceOf[Sequence], end_of_text_id: int) -> bool:
