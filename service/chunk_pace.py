@@ -8,13 +8,14 @@ many there are, together they write so many chunks a second at most.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from service.fibres import pause
+
 #: By so much each further stream lengthens the pause.
-_SECONDS_PER_STREAM = 0.0005
+_SECONDS_PER_STREAM = 0.0003
 #: However many streams there are, none pauses longer.
 _MOST_SECONDS = 0.05
 
@@ -26,7 +27,7 @@ class ChunkPace:
         sleep: waits for so many seconds.
     """
 
-    def __init__(self, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, sleep: Callable[[float], None] = pause) -> None:
         self._sleep = sleep
         self._lock = threading.Lock()
         self._num_streams = 0

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from service.engine.request import Event, Job
 from service.errors import ApiError
+from service.fibres import pause
 from service.job_events import PEER_CHECK_SECONDS, engine_errors_as_api_errors, read_events
 from service.peer import ClientGoneError, Peer
 from service.request_record import current_record
@@ -40,4 +41,4 @@ def run_follow_up(model: ServedModel, jobs: Sequence[Job], peer: Peer) -> Iterat
         if peer.gone():
             current_record().client_gone = True
             raise ClientGoneError("the client closed its connection")
-        time.sleep(PEER_CHECK_SECONDS)
+        pause(PEER_CHECK_SECONDS)

@@ -1,12 +1,14 @@
 """gunicorn's threaded worker; its own refusals look like all others, and no client holds it up.
 
-One thread accepts connections and looks which of them have sent something; those get a thread of a
-pool each, until they are answered. gunicorn gives a new connection a thread at once: so many that
-send nothing would keep all others waiting.
+One thread accepts connections, looks which of them have sent something, and answers everyday
+requests itself, as fibres (``fibres.py``). Others get a thread of a pool each, until they are
+answered. gunicorn gives a new connection a thread at once: so many that send nothing would keep all
+others waiting.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
 import selectors
 import socket
@@ -22,16 +24,21 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 from service import crew
 from service.errors import ApiError
 from service.express import is_express, is_whole, received
+from service.fibres import Fibres, FibreSocket
 from service.lingering_close import LingeringClose
 from service.peer import has_hung_up
 from service.quick_refusal import QuickRefusal, asks_for_completion
 from service.raw_answer import raw_answer
+from service.short_request import is_short
 
 logger = logging.getLogger(__name__)
 
 #: Connections taken at a time, so that other workers get their share of them.
 _MAX_ACCEPTED = 16
 _NUM_EXPRESS_THREADS = 2
+#: A request makes hundreds of objects, few of them in circles: garbage is looked for more rarely
+#: than every 700 objects, at a tenth of the cost.
+_GARBAGE_OBJECTS = 20_000
 
 
 class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
@@ -39,6 +46,10 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
 
     def run(self) -> None:
         """Accepts connections and hands them to threads, until told to stop."""
+        gc.collect()
+        gc.freeze()  # what there is now lives as long as the process
+        gc.set_threshold(_GARBAGE_OBJECTS)
+        self._fibres = Fibres(self.poller)
         self._lingering = LingeringClose(self.poller, self._forget_connection)
         self._express_pool = ThreadPoolExecutor(_NUM_EXPRESS_THREADS, "express")
         self._crew = crew.Crew(
@@ -56,6 +67,7 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
             except (BlockingIOError, ConnectionAbortedError):
                 return
             self.nr_conns += 1
+            connection = FibreSocket.of(connection)
             conn = TConn(self.cfg, connection, address, listener.getsockname())
             conn.set_timeout()
             self.pending_conns.append(conn)
@@ -68,13 +80,23 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
         if is_express(request):
             self._start(self._express_pool, conn)
         elif is_whole(request):
-            if asks_for_completion(request):
-                if self._refuse_if_full(conn, len(self._asking)):
-                    return
+            asks_for_room = asks_for_completion(request)
+            if asks_for_room and self._refuse_if_full(conn, len(self._asking)):
+                return
+            if is_short(request):
+                handle = partial(super().handle, conn)
+                self._fibres.start(handle, partial(self.finish_request, conn))
+                return
+            if asks_for_room:
                 self._asking.add(conn)
             self._crew.add(conn)
         else:
             self._start(self.tpool, conn)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Waits for what happens, and does what is to be done then."""
+        super().wait_for_and_dispatch_events(self._fibres.seconds_to_next(timeout))
+        self._fibres.run_due()
 
     def _start(self, pool: ThreadPoolExecutor, conn: Any) -> None:  # noqa: ANN401  untyped library
         self._asking.discard(conn)

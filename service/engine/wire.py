@@ -126,6 +126,9 @@ _CODES: dict[type, int] = {
     Grown: 26,
 }
 _ARRAY_CODE = 64
+#: Where a packer begins to write; it grows. By default it is 256 KiB, which take longer to get from
+#: the system than most messages to pack, and a message takes several packers.
+_PACKER_BYTES = 1024
 _CLASSES = {code: kind for kind, code in _CODES.items()}
 _NAMES = {kind: tuple(field.name for field in fields(kind)) for kind in _CODES}
 
@@ -180,7 +183,8 @@ def _decode(data: bytes, kinds: tuple[type, ...]) -> object:
 
 
 def _pack(value: object) -> bytes:
-    return cast(bytes, msgpack.packb(value, default=_pack_extension))
+    packer = msgpack.Packer(default=_pack_extension, buf_size=_PACKER_BYTES)
+    return cast(bytes, packer.pack(value))
 
 
 def _unpack(data: bytes) -> object:

@@ -1,4 +1,4 @@
-"""What an HTTP thread holds of the engine: ``JobStream``, the events of jobs submitted together."""
+"""What a request holds of the engine: ``JobStream``, the events of jobs submitted together."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Protocol, Self
 from service.engine.errors import EngineError
 from service.engine.growth import Growth
 from service.engine.request import Event, Finished
+from service.fibres import Inbox, new_inbox
 
 
 class Canceller(Protocol):
@@ -26,7 +27,9 @@ class Canceller(Protocol):
 
 
 class JobStream:
-    """The events of jobs submitted together. Read by one thread, filled by another.
+    """The events of jobs submitted together.
+
+    Read by one thread or fibre, which is the one that makes it; filled by the client's thread.
 
     As a context manager it cancels what is still open on the way out.
     """
@@ -35,7 +38,7 @@ class JobStream:
         self._client = client
         self._open = set(job_ids)
         self._failure: EngineError | None = None
-        self._inbox: queue.SimpleQueue[list[Event] | EngineError] = queue.SimpleQueue()
+        self._inbox: Inbox[list[Event] | EngineError] = new_inbox()
 
     @property
     def open_job_ids(self) -> frozenset[str]:

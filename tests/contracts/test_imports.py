@@ -26,6 +26,7 @@ ONLY_IN = {
     "matplotlib": ("training",),
     "ai_edge_litert": ("model/runtime/litert_runtime.py",),
     "flask": ("service",),
+    "greenlet": ("service/fibres.py",),
     "gunicorn": ("service",),
     "zmq": ("service",),
     "model.network": ("model/network", "training"),
