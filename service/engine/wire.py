@@ -139,6 +139,14 @@ def _getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
     return lambda instance: tuple(getattr(instance, name) for name in names)
 
 
+def _maker(kind: type) -> Callable[[tuple[Any, ...]], object]:
+    if any(field.kw_only for field in fields(kind)):
+        names = _NAMES[kind]
+        return lambda values: kind(**dict(zip(names, values, strict=True)))
+    return lambda values: kind(*values)
+
+
+_MAKERS = {kind: _maker(kind) for kind in _CODES}
 _GETTERS = {kind: _getter(names) for kind, names in _NAMES.items()}
 
 
@@ -218,10 +226,9 @@ def _unpack_extension(code: int, data: bytes) -> object:
         raise WireError(f"unknown message code {code}")
     if kind is Events:
         return Events(_rich_events(values))
-    names = _NAMES[kind]
-    if len(values) != len(names):
-        raise WireError(f"a {kind.__name__} has {len(values)} fields; expected {len(names)}")
-    return kind(**dict(zip(names, values, strict=True)))
+    if len(values) != len(_NAMES[kind]):
+        raise WireError(f"a {kind.__name__} has {len(values)} fields; expected {len(_NAMES[kind])}")
+    return _MAKERS[kind](values)
 
 
 def _plain_events(message: Events) -> list[object]:
