@@ -8,7 +8,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,40 +69,15 @@ class Kernel:
         self._rank = function("rank", _POINTER, _POINTER)
         self._top = function("top", _COUNT, _POINTER)
 
-    def draw(
-        self,
-        logits: FloatArray,
-        rows: NDArray[np.void],
-        draws: NDArray[np.float64],
-        never: NDArray[np.int64],
-        weights: FloatArray,
-    ) -> IntArray:
-        """A token for each row.
+    def drawer(self, rows: NDArray[np.void], never: NDArray[np.int64], vocab_size: int) -> Drawer:
+        """What draws for the same rows again and again.
 
         Args:
-            logits: [batch, vocab] float32, contiguous, writable; the same afterwards.
-            rows: [batch] of ``ROW``, contiguous.
-            draws: [batch], uniform in [0, 1).
+            rows: how each is drawn: [batch] of ``ROW``.
             never: tokens that are not drawn, ``MOST_NEVER`` at most.
-            weights: [vocab] float32, to work in.
-
-        Returns:
-            [batch] int32: a token; -1 for a row whose logits are not finite; or ``UNDECIDED``.
+            vocab_size: of the logits.
         """
-        num_rows, width = logits.shape
-        tokens = np.empty(num_rows, np.int32)
-        self._draw(
-            logits.ctypes.data,
-            num_rows,
-            width,
-            rows.ctypes.data,
-            draws.ctypes.data,
-            never.ctypes.data,
-            len(never),
-            weights.ctypes.data,
-            tokens.ctypes.data,
-        )
-        return tokens
+        return Drawer(self._draw, rows, never, vocab_size)
 
     def normalise(self, logits: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """log(sum(exp(logits))) and the entropy, in nats, of each row: [batch, vocab] -> [batch].
@@ -143,6 +118,60 @@ class Kernel:
         top = np.empty((len(logits), num_top), np.int32)
         self._top(logits.ctypes.data, *logits.shape, num_top, top.ctypes.data)
         return top
+
+
+class Drawer:
+    """Draws a token for each of some rows; what stays the same is made ready once."""
+
+    def __init__(
+        self,
+        draw: Callable[..., None],
+        rows: NDArray[np.void],
+        never: NDArray[np.int64],
+        vocab_size: int,
+    ) -> None:
+        self._draw = draw
+        self._shape = len(rows), vocab_size
+        # Kept, for the C side knows them by their addresses only.
+        self._rows, self._never = rows.copy(), never.copy()
+        self._weights = np.empty(vocab_size, np.float32)
+        self._places = self._rows.ctypes.data, self._never.ctypes.data, self._weights.ctypes.data
+
+    def draw(self, logits: FloatArray, draws: NDArray[np.float64]) -> IntArray:
+        """A token for each row.
+
+        Args:
+            logits: [batch, vocab] float32, contiguous, writable; the same afterwards.
+            draws: [batch], uniform in [0, 1), contiguous.
+
+        Returns:
+            [batch] int32: a token; -1 for a row whose logits are not finite; or ``UNDECIDED``.
+
+        Raises:
+            ValueError: ``logits`` has another shape.
+        """
+        if logits.shape != self._shape:
+            raise ValueError(f"logits have shape {logits.shape}; expected {self._shape}")
+        num_rows, width = self._shape
+        rows, never, weights = self._places
+        tokens = np.empty(num_rows, np.int32)
+        self._draw(
+            _address(logits),
+            num_rows,
+            width,
+            rows,
+            _address(draws),
+            never,
+            len(self._never),
+            weights,
+            _address(tokens),
+        )
+        return tokens
+
+
+def _address(array: NDArray[Any]) -> int:
+    """Where its memory begins, in a third of the time of ``array.ctypes.data``."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(cast(Any, array)))
 
 
 @functools.cache

@@ -19,6 +19,7 @@ from model.kernel.library import (
     ROW,
     TOP_K,
     UNDECIDED,
+    Drawer,
     Kernel,
 )
 from model.sampling.logit_edits import BatchEdits, TokenCounts
@@ -67,7 +68,8 @@ class CompiledSamplingPlan:
         self._rows["min_p"] = [p.min_p for p in params]
         self._rows["top_p"] = [p.top_p for p in params]
         self._edits = BatchEdits(self._params, self._never)
-        self._weights: FloatArray = np.empty(0, np.float32)
+        self._drawer: Drawer | None = None
+        self._vocab_size = 0
         self._left: tuple[list[int], SamplingPlan] | None = None
 
     def sample(
@@ -80,16 +82,14 @@ class CompiledSamplingPlan:
         """As ``SamplingPlan.sample``."""
         if not (logits.flags.c_contiguous and logits.flags.writeable):
             logits = logits.copy()
-        if len(self._weights) != logits.shape[1]:
-            self._weights = np.empty(logits.shape[1], np.float32)
         draws = self._uniforms.at(list(positions))
         edited = {row: logits[row].copy() for row in self._edits.rows(banned)}
         for row in edited:
             self._edits.apply(row, logits[row], counts, banned)
-        tokens = self._kernel.draw(logits, self._rows, draws, self._never_ids, self._weights)
+        tokens = self._drawer_for(logits.shape[1]).draw(logits, draws)
         for row, before in edited.items():
             logits[row] = before
-        if tokens.min() == UNDECIDED:
+        if UNDECIDED in tokens.tolist():
             left = np.flatnonzero(tokens == UNDECIDED).tolist()
             tokens[left] = self._plan_of(left).sample(
                 logits[left],
@@ -98,6 +98,12 @@ class CompiledSamplingPlan:
                 {place: banned[row] for place, row in enumerate(left) if row in banned},
             )
         return tokens
+
+    def _drawer_for(self, vocab_size: int) -> Drawer:
+        if self._drawer is None or self._vocab_size != vocab_size:
+            self._drawer = self._kernel.drawer(self._rows, self._never_ids, vocab_size)
+            self._vocab_size = vocab_size
+        return self._drawer
 
     def _plan_of(self, rows: list[int]) -> SamplingPlan:
         """NumPy's for some rows, which are mostly the same as in the step before."""

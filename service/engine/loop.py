@@ -105,6 +105,8 @@ class EngineLoop:
         self._active: list[Sequence] = []
         self._outbox: dict[Owner, list[Event]] = {}
         self._num_failures = 0
+        # Until then there is nothing to do but to decode, if nobody comes meanwhile.
+        self._steady_until = 0.0
 
     @property
     def busy(self) -> bool:
@@ -147,6 +149,7 @@ class EngineLoop:
         ]
         if not self.scheduler.submit(tickets, self._clock()):
             return False
+        self._steady_until = 0.0
         self._waiting.update(sound)
         for job, fault in faults:
             self._post(owner, _unstarted_end(job, "invalid_job", fault))
@@ -160,6 +163,7 @@ class EngineLoop:
         sequence = self._sequences.get((owner, job_id))
         if sequence is None:
             return
+        self._steady_until = 0.0
         try:
             self._grower.grow(sequence, growth)
         except ValueError as error:
@@ -197,6 +201,9 @@ class EngineLoop:
 
     def step(self) -> None:
         """Does one round of work, if there is any."""
+        if self._clock() < self._steady_until:
+            self._decode()
+            return
         self._expire()
         for admission in self.scheduler.admit(self._clock()):
             self._start(admission)
@@ -205,6 +212,8 @@ class EngineLoop:
         if self._active:
             self._decode()
         self._grow_trees(depth)
+        if self._decoder.runs_steadily and not (self._reader.has_work or self._grower.has_work):
+            self._steady_until = self.scheduler.next_deadline
 
     def _expire(self) -> None:
         for expiry in self.scheduler.expire(self._clock()):
@@ -286,6 +295,7 @@ class EngineLoop:
         self._num_failures = 0
         if self._decoder.runs_steadily:
             return
+        self._steady_until = 0.0
         for sequence in self._active:
             self._post_progress(sequence)
         for ending in endings:
@@ -362,6 +372,7 @@ class EngineLoop:
 
     def _forget(self, sequence: Sequence) -> None:
         self._decoder.settle()
+        self._steady_until = 0.0
         del self._sequences[sequence.key]
         self._reader.discard(sequence)
         self._grower.discard(sequence)

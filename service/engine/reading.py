@@ -39,6 +39,11 @@ class PromptReader:
         self._reading: list[Sequence] = []
         self._sharing: dict[tuple[bytes, bytes], list[Sequence]] = {}
 
+    @property
+    def has_work(self) -> bool:
+        """Whether a sequence has prompt left to read."""
+        return bool(self._reading)
+
     def begin(self, sequence: Sequence) -> bool:
         """Puts the state that reading starts from, out of the cache if there, into the slot.
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -200,6 +201,11 @@ class Scheduler(Generic[Key]):
                 continue
             self.remove(key, now)
         return expiries
+
+    @property
+    def next_deadline(self) -> float:
+        """``expire`` finds nothing before; infinite if it never will."""
+        return self._deadlines[0][0] if self._deadlines else math.inf
 
     def estimated_wait_seconds(self) -> float:
         """How long a job submitted now would wait: whole rounds of slots at the mean run time."""

@@ -41,6 +41,8 @@ STATUS_SECONDS = 0.25
 _MAX_UNREAD_MESSAGES = 20_000
 #: How long the last messages may take to reach the workers of an engine that ends.
 _LINGER_MILLISECONDS = 5_000
+#: Between steps shorter than this it does not ask each time whether a message has come.
+_HEARING_SECONDS = 0.0005
 
 
 class EngineServer:
@@ -86,7 +88,7 @@ class EngineServer:
 
     def run(self) -> None:
         """Serves until ``stop`` and the end of the jobs at hand, or of the time they get."""
-        next_status = 0.0
+        next_status = next_hearing = 0.0
         give_up: float | None = None
         while True:
             now = time.monotonic()
@@ -99,7 +101,9 @@ class EngineServer:
                 self._drop_silent_workers(now)
                 self._tell_status()
             wait_seconds = 0.0 if self._loop.has_work else next_status - now
-            self._receive(wait_seconds)
+            if wait_seconds or now >= next_hearing:
+                self._receive(wait_seconds)
+                next_hearing = time.monotonic() + _HEARING_SECONDS
             if self._loop.busy:
                 self._loop.step()
             self._send_events()

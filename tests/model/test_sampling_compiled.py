@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from compiled_kernel import compiled_kernel
 
-from model.kernel.library import UNDECIDED
+from model.kernel.library import ROW, UNDECIDED, Drawer
 from model.sampling import (
     NO_TOKEN,
     CompiledSamplingPlan,
@@ -54,16 +54,16 @@ def test_the_same_tokens(kernel, vocab_size, temperature, filters):
 
 
 @pytest.fixture
-def seen(kernel, monkeypatch):
+def seen(monkeypatch):
     """What the kernel said to each batch."""
     answers = []
-    draw = kernel.draw
+    draw = Drawer.draw
 
     def listen(*arguments):
         answers.append(draw(*arguments).tolist())
         return np.array(answers[-1], np.int32)
 
-    monkeypatch.setattr(kernel, "draw", listen)
+    monkeypatch.setattr(Drawer, "draw", listen)
     return answers
 
 
@@ -156,3 +156,9 @@ def test_where_it_brings_nothing_numpy_draws(kernel):
     assert isinstance(plan_sampling([SamplingParams(temperature=0)], (), kernel), SamplingPlan)
     assert isinstance(plan_sampling([SamplingParams()], range(17), kernel), SamplingPlan)
     assert isinstance(plan_sampling([SamplingParams()]), SamplingPlan)
+
+
+def test_what_is_made_ready_for_one_shape_refuses_another(kernel):
+    drawer = kernel.drawer(np.zeros(2, ROW), np.empty(0, np.int64), 100)
+    with pytest.raises(ValueError, match=r"\(3, 100\)"):
+        drawer.draw(np.zeros((3, 100), np.float32), np.zeros(3))

@@ -134,3 +134,59 @@ def test_a_network_that_fails_ends_all_with_what_they_have():
         assert (reason, len(tokens)) == ("error", num_tokens)
         assert num_tokens >= 10
         assert tokens == alone(job)[0][:num_tokens]
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+def steps(loop, count):
+    events = []
+    for _ in range(count):
+        loop.step()
+        events += loop.take_events().get("w", [])
+    return [event for event in events if isinstance(event, Finished)]
+
+
+def endless(job_id, **fields):
+    return Job(job_id=job_id, max_tokens=10**6, ignore_eos=True, tokens_per_event=10**6, **fields)
+
+
+def test_deadlines_end_it_and_newcomers_join_it():
+    clock = Clock()
+    loop = engine(max_running=2, clock=clock)
+    loop.submit("w", [endless("long"), endless("short", deadline=clock.now + 5)])
+    assert not steps(loop, 50)
+    # No place is free for this one, and its patience ends before the first's time.
+    loop.submit("w", [endless("waits", queue_deadline=clock.now + 3)])
+    assert not steps(loop, 50)
+    clock.now += 4
+    (end,) = steps(loop, 1)
+    assert (end.job_id, end.error_code) == ("waits", "queue_timeout")
+    assert not steps(loop, 50)
+    loop.submit("w", [endless("next", deadline=clock.now + 50)])
+    clock.now += 2
+    (end,) = steps(loop, 1)
+    assert (end.job_id, end.error_code) == ("short", "request_timeout")
+    assert end.num_completion_tokens > 140
+    assert loop.scheduler.num_running == 2
+    assert not steps(loop, 50)
+    loop.cancel("w", ["long"])
+    assert [end.finish_reason for end in steps(loop, 1)] == ["cancelled"]
+    clock.now += 100
+    (end,) = steps(loop, 1)
+    assert (end.job_id, end.error_code) == ("next", "request_timeout")
+    assert not loop.busy
+
+
+def test_a_prompt_is_read_while_others_run_steadily():
+    loop = engine(max_running=3)
+    loop.submit("w", [endless("long")])
+    assert not steps(loop, 50)
+    prompt = tuple(1 + n % (VOCAB_SIZE - 1) for n in range(1000))
+    loop.submit("w", [Job(job_id="reads", prompt_token_ids=prompt, max_tokens=5, next_top_k=2)])
+    (end,) = steps(loop, 200)
+    assert (end.job_id, end.finish_reason, end.num_prompt_tokens) == ("reads", "length", 1000)
