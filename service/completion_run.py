@@ -24,6 +24,9 @@ _SEED_BITS = 53
 #: Plain answers with stop strings: tokens sampled beyond the stop are wasted, events cost work too.
 _TOKENS_PER_EVENT_WITH_STOPS = 8
 
+#: Of a plain answer so many tokens are taken at a time: more would keep other requests waiting.
+_MOST_TOKENS_PER_EVENT = 4096
+
 
 class FollowUp(Protocol):
     """Jobs whose results complete a request, and what takes them."""
@@ -128,7 +131,7 @@ class CompletionRun:
             return 1
         if self._request.stop:
             return _TOKENS_PER_EVENT_WITH_STOPS
-        return max(1, self._request.max_tokens)
+        return min(max(1, self._request.max_tokens), _MOST_TOKENS_PER_EVENT)
 
     def take(self, events: Iterable[Event]) -> list[str]:
         """Hands ``events`` to the candidates; returns the jobs to cancel, for they need no more.

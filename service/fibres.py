@@ -9,6 +9,7 @@ an inbox (``new_inbox``) or at a ``FibreSocket``, and these work in both.
 
 from __future__ import annotations
 
+import errno
 import heapq
 import itertools
 import os
@@ -159,17 +160,25 @@ class _Fibre:
         self._loop.switch()
         self.wait_number = -1
 
-    def wait_for(self, connection: socket.socket, event: int) -> None:
-        """Waits until ``connection`` is ready for ``event`` (of ``selectors``). In the fibre."""
+    def wait_for(self, connection: socket.socket, event: int, seconds: float) -> bool:
+        """Waits until ``connection`` is ready for ``event`` (of ``selectors``). In the fibre.
+
+        Returns:
+            Whether it was within so many seconds.
+        """
+        ready = []
+
+        def note(_: object) -> None:
+            ready.append(True)
+            self.go_on()
+
         poller = self._fibres.poller
-        poller.register(connection, event, self._on_event)
+        poller.register(connection, event, note)
         try:
-            self._loop.switch()
+            self.pause(seconds)
         finally:
             poller.unregister(connection)
-
-    def _on_event(self, _: object) -> None:
-        self.go_on()
+        return bool(ready)
 
     def _run(self) -> None:
         _CURRENT.set(self)
@@ -209,18 +218,25 @@ class _FibreInbox:
 
 
 class FibreSocket(socket.socket):
-    """A connection that never keeps the other fibres waiting; for threads a socket as any other."""
+    """A connection that never keeps the other fibres waiting; for threads a socket as any other.
 
-    @classmethod
-    def of(cls, connection: socket.socket) -> FibreSocket:
-        """``connection``, which is not to be used any more."""
-        timeout = connection.gettimeout()
-        kept = cls(connection.family, connection.type, connection.proto, fileno=connection.detach())
-        kept.settimeout(timeout)
-        return kept
+    Args:
+        connection: is not to be used any more.
+        stalled_seconds: a fibre gives a client up that takes or sends nothing for so long.
+    """
+
+    def __init__(self, connection: socket.socket, stalled_seconds: float) -> None:
+        super().__init__(
+            connection.family, connection.type, connection.proto, fileno=connection.detach()
+        )
+        self._stalled_seconds = stalled_seconds
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        """As of ``socket.socket``."""
+        """As of ``socket.socket``.
+
+        Raises:
+            ConnectionResetError: in a fibre: the client stalled.
+        """
         fibre = _CURRENT.get()
         if fibre is None or flags & socket.MSG_DONTWAIT:
             return super().recv(bufsize, flags)
@@ -228,10 +244,14 @@ class FibreSocket(socket.socket):
             try:
                 return super().recv(bufsize, flags | socket.MSG_DONTWAIT)
             except BlockingIOError:
-                fibre.wait_for(self, selectors.EVENT_READ)
+                self._wait(fibre, selectors.EVENT_READ)
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:  # noqa: ANN401  as in the base
-        """As of ``socket.socket``."""
+        """As of ``socket.socket``.
+
+        Raises:
+            ConnectionResetError: in a fibre: the client stalled.
+        """
         fibre = _CURRENT.get()
         if fibre is None:
             super().sendall(data, flags)
@@ -241,4 +261,8 @@ class FibreSocket(socket.socket):
             try:
                 rest = rest[self.send(rest, flags | socket.MSG_DONTWAIT) :]
             except BlockingIOError:
-                fibre.wait_for(self, selectors.EVENT_WRITE)
+                self._wait(fibre, selectors.EVENT_WRITE)
+
+    def _wait(self, fibre: _Fibre, event: int) -> None:
+        if not fibre.wait_for(self, event, self._stalled_seconds):
+            raise ConnectionResetError(errno.ECONNRESET, "the client stalled and was given up")

@@ -26,7 +26,7 @@ from service.errors import ApiError
 from service.express import is_express, is_whole, received
 from service.fibres import Fibres, FibreSocket
 from service.lingering_close import LingeringClose
-from service.peer import has_hung_up
+from service.peer import STALLED_SECONDS, has_hung_up
 from service.quick_refusal import QuickRefusal, asks_for_completion
 from service.raw_answer import raw_answer
 from service.short_request import is_short
@@ -67,7 +67,7 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
             except (BlockingIOError, ConnectionAbortedError):
                 return
             self.nr_conns += 1
-            connection = FibreSocket.of(connection)
+            connection = FibreSocket(connection, STALLED_SECONDS)
             conn = TConn(self.cfg, connection, address, listener.getsockname())
             conn.set_timeout()
             self.pending_conns.append(conn)

@@ -9,6 +9,9 @@ from typing import Any
 
 from model.errors import ForetokenError
 
+#: How long a client may neither send the rest of its request nor take any of its answer.
+STALLED_SECONDS = 30
+
 
 class ClientGoneError(ForetokenError):
     """The client closed its connection; nobody reads the answer."""

@@ -10,7 +10,7 @@ import re
 
 _MAX_BYTES = 4096
 
-_PATH = re.compile(rb"POST /v1/(?:completions|next) ")
+_PATH = re.compile(rb"POST /v1/(?:completions|next|score|embeddings|(?:de)?tokenize) ")
 #: Fields that bring work which grows with the answer or with the vocabulary.
 _LONG_WORK = re.compile(rb'"(?:n|best_of|logprobs|echo|suffix|unit|candidates)"')
 

@@ -27,6 +27,7 @@ from service.busy_board import BusyBoard
 from service.engine_group import EngineGroup, start_engines
 from service.kept_process import SUPERVISOR_SIGNALS, KeptProcess
 from service.metrics_directory import count_into
+from service.peer import STALLED_SECONDS
 from service.reloader import Reloader
 from service.settings import Settings
 from service.shared_flags import SharedFlags
@@ -36,8 +37,7 @@ logger = logging.getLogger(__name__)
 _TICK_SECONDS = 0.25
 _BUSY_TICK_SECONDS = 0.02
 _KILL_AFTER_SECONDS = 5.0
-#: How long a client may neither send the rest of its request nor take any of its answer.
-_STALLED = struct.pack("@ll", 30, 0)
+_STALLED = struct.pack("@ll", STALLED_SECONDS, 0)
 
 
 class Supervisor:

@@ -51,7 +51,7 @@ def loop():
 @pytest.fixture
 def ends():
     ours, theirs = socket.socketpair()
-    ours = FibreSocket.of(ours)
+    ours = FibreSocket(ours, 20)
     theirs.settimeout(10)
     yield ours, theirs
     ours.close()
@@ -250,6 +250,34 @@ def test_a_client_that_hangs_up_while_it_is_written_to_ends_the_wait(loop, ends)
     loop.run_until(1)
     assert isinstance(loop.ended[0].exception(), OSError)
     assert len(loop.poller.get_map()) == 1  # what wakes fibres up
+
+
+@pytest.mark.parametrize("what", ["sends", "takes"])
+def test_a_client_that_stalls_is_given_up(loop, what):
+    ours, theirs = socket.socketpair()
+    ours = FibreSocket(ours, 0.05)
+    loop.start(lambda: ours.recv(1) if what == "sends" else ours.sendall(bytes(10_000_000)))
+    loop.run_until(1)
+    assert isinstance(loop.ended[0].exception(), ConnectionResetError)
+    assert len(loop.poller.get_map()) == 1
+    ours.close()
+    theirs.close()
+
+
+def test_one_that_takes_a_little_now_and_then_is_not(loop):
+    ours, theirs = socket.socketpair()
+    ours = FibreSocket(ours, 0.2)
+    loop.start(lambda: ours.sendall(bytes(2_000_000)))
+    theirs.settimeout(10)
+    received = 0
+    while received < 2_000_000:
+        received += len(theirs.recv(150_000))
+        loop.turn(0.04)
+        pause(0.04)
+    loop.run_until(1)
+    assert loop.ended[0].exception() is None
+    ours.close()
+    theirs.close()
 
 
 def test_reading_waits_for_what_comes_later(loop, ends):

@@ -17,6 +17,8 @@ from tiny_bundle import publish_tiny_bundle
 from model.bundle.publish import publish
 
 NUM_ENGINES = 2
+#: Of an answer that is still on its way when a reload is over.
+NUM_TOKENS = 40_000
 ADMIN = {"Authorization": "Bearer a"}
 
 
@@ -32,6 +34,7 @@ def bundles(tmp_path_factory):
 @pytest.fixture(scope="module")
 def served(bundles):
     flags = ("--admin-key", "a", "--workers", "2", "--engines", str(NUM_ENGINES))
+    flags += ("--max-tokens", str(NUM_TOKENS))
     with running_service(bundles[0] / "tiny", *flags) as service:
         yield service
 
@@ -103,7 +106,7 @@ def test_the_new_version_answers_and_old_requests_finish_on_the_old(served, bund
     publish(newer, folder, "tiny")
     assert statuses(served) == {"1": "active", "2": "available"}
     long_answers = []
-    body = {"max_tokens": 4096, "ignore_eos": True, "n": 8, "seed": 1}
+    body = {"max_tokens": NUM_TOKENS, "ignore_eos": True, "n": 8, "seed": 1}
 
     def ask():
         url = served.url + "/v1/completions"
@@ -122,7 +125,7 @@ def test_the_new_version_answers_and_old_requests_finish_on_the_old(served, bund
     thread.join()
     assert long_answers[0].status_code == 200
     assert long_answers[0].headers["foretoken-model"] == "tiny@1"
-    assert long_answers[0].json()["usage"]["completion_tokens"] == 8 * 4096
+    assert long_answers[0].json()["usage"]["completion_tokens"] == 8 * NUM_TOKENS
     wait_until(lambda: engines(served) == NUM_ENGINES, "the old engine has ended")
     assert statuses(served) == {"1": "available", "2": "active"}
     stale = served.post("/v1/next", {"state": state})
