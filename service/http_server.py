@@ -1,7 +1,8 @@
 """gunicorn as the service needs it: threads, a listening socket it is given, the application.
 
-Worker processes only wait and format; the engines compute. Every sequence that may run or wait can
-park one thread, so threads outnumber them: ``/health`` answers with a full queue.
+Worker processes only wait and format; the engines compute. Most requests need no thread, but every
+sequence that may run or wait can park one, so threads outnumber them: ``/health`` answers with a
+full queue.
 """
 
 from __future__ import annotations

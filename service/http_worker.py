@@ -24,7 +24,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 from service import crew
 from service.errors import ApiError
 from service.express import is_express, is_whole, received
-from service.fibres import Fibres, FibreSocket
+from service.fibres import Fibres, FibreSocket, Outcome
 from service.lingering_close import LingeringClose
 from service.peer import STALLED_SECONDS, has_hung_up
 from service.quick_refusal import QuickRefusal, asks_for_completion
@@ -122,14 +122,12 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
         if refused is None:
             return False
         self._asking.discard(conn)
-        served: Future[object] = Future()
         try:
             conn.sock.recv(len(request))
-            served.set_result(
-                conn.sock.send(refused.answer) == len(refused.answer) and refused.keeps_connection
-            )
+            num_sent = conn.sock.send(refused.answer)
+            served = Outcome(num_sent == len(refused.answer) and refused.keeps_connection)
         except OSError as error:
-            served.set_exception(error)
+            served = Outcome(error=error)
         if not conn.initialized:
             conn.init()
         self.finish_request(conn, served)
@@ -140,7 +138,7 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
         crew.join(partial(self.method_queue.defer, self._crew.leave, conn))
         return super().handle(conn)
 
-    def finish_request(self, conn: Any, fs: Future[object]) -> None:  # noqa: ANN401  untyped library
+    def finish_request(self, conn: Any, fs: Future[object] | Outcome) -> None:  # noqa: ANN401  untyped library
         """Takes a connection back from the thread that has served it."""
         self._crew.leave(conn)
         if fs.cancelled() or fs.exception() is not None or fs.result():

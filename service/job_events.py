@@ -20,7 +20,7 @@ from service.errors import ApiError
 from service.peer import ClientGoneError, Peer
 from service.request_record import current_record
 
-#: How often a waiting thread looks whether its client is still there.
+#: How often a waiting request looks whether its client is still there.
 PEER_CHECK_SECONDS = 0.3
 
 #: How the failure of a job is answered.

@@ -1,7 +1,7 @@
 """What is noted about the HTTP request at hand while it is answered: times, tokens, its end.
 
 Any code that runs for a request, streams included, finds its record with ``current_record``: one
-thread answers a request from beginning to end.
+thread or fibre answers a request from beginning to end.
 """
 
 from __future__ import annotations
@@ -112,12 +112,12 @@ _CURRENT: ContextVar[RequestRecord] = ContextVar("request_record")
 
 
 def begin_record(endpoint: str) -> RequestRecord:
-    """The record of a request that begins in this thread."""
+    """The record of a request that begins in this thread or fibre."""
     record = RequestRecord(endpoint)
     _CURRENT.set(record)
     return record
 
 
 def current_record() -> RequestRecord:
-    """The record of the request that this thread answers; outside of one, one that is lost."""
+    """The record of the request that is answered here; outside of one, one that is lost."""
     return _CURRENT.get(None) or RequestRecord("none")

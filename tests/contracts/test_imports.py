@@ -1,6 +1,7 @@
 """Who may import whom: ``service -> model <- training``, and the service without TensorFlow."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -129,6 +130,24 @@ def test_every_way_to_import_is_seen(tmp_path: Path, line: str, expected: str) -
     path = tmp_path / "module.py"
     path.write_text(line)
     assert expected in list(imports_of(path))
+
+
+def test_no_request_that_shares_a_thread_sleeps() -> None:
+    """A fibre pauses (``service/fibres.py``); what sleeps keeps all others waiting."""
+    sleepers = {
+        str(file)
+        for file in FILES
+        if lies_in(file, "service")
+        and re.search(r"\bsleep\(|\bsleep\b.*import|import.*\bsleep\b", (ROOT / file).read_text())
+    }
+    assert sleepers == {
+        "service/fibres.py",
+        # In threads or processes of their own.
+        "service/api/admin.py",
+        "service/engine_client/client.py",
+        "service/model_switch.py",
+        "service/supervisor.py",
+    }
 
 
 def test_files_are_named_for_what_they_own() -> None:

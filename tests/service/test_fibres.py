@@ -5,7 +5,6 @@ import selectors
 import socket
 import threading
 import time
-from concurrent.futures import Future
 from contextvars import ContextVar
 
 import pytest
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from service.engine.request import Finished
 from service.engine_client import JobStream
-from service.fibres import Fibres, FibreSocket, new_inbox, pause
+from service.fibres import Fibres, FibreSocket, Outcome, new_inbox, pause
 
 
 class Loop:
@@ -24,7 +23,7 @@ class Loop:
         self.poller = selectors.DefaultSelector()
         self.fibres = Fibres(self.poller)
         self.noted: list[object] = []
-        self.ended: list[Future[object]] = []
+        self.ended: list[Outcome] = []
 
     def start(self, function) -> None:
         self.fibres.start(function, self.ended.append)
@@ -172,6 +171,8 @@ def test_a_wait_that_is_over_in_time_leaves_nothing_behind(loop):
 
     loop.start(serve)
     inboxes[0].put("item")
+    loop.turn()
+    assert loop.fibres.seconds_to_next(5.0) > 0.05  # nor wake anybody
     loop.run_until(1)
     assert loop.noted == ["item", True]
 
