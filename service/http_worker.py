@@ -36,9 +36,10 @@ logger = logging.getLogger(__name__)
 #: Connections taken at a time, so that other workers get their share of them.
 _MAX_ACCEPTED = 16
 _NUM_EXPRESS_THREADS = 2
-#: A request makes hundreds of objects, few of them in circles: garbage is looked for more rarely
-#: than every 700 objects, at a tenth of the cost.
-_GARBAGE_OBJECTS = 20_000
+#: A request makes hundreds of objects, few of them in circles. So garbage is looked for more rarely
+#: than after every 700 objects; among all of them as often as without that, for there are few once
+#: those of the start are set apart.
+_GARBAGE_THRESHOLDS = (5_000, 4, 4)
 
 
 class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
@@ -48,7 +49,7 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
         """Accepts connections and hands them to threads, until told to stop."""
         gc.collect()
         gc.freeze()  # what there is now lives as long as the process
-        gc.set_threshold(_GARBAGE_OBJECTS)
+        gc.set_threshold(*_GARBAGE_THRESHOLDS)
         self._fibres = Fibres(self.poller)
         self._lingering = LingeringClose(self.poller, self._forget_connection)
         self._express_pool = ThreadPoolExecutor(_NUM_EXPRESS_THREADS, "express")
