@@ -46,7 +46,7 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
     """Answers what never becomes a request of the application: the error envelope, then the end."""
 
     def run(self) -> None:
-        """Accepts connections and hands them to threads, until told to stop."""
+        """Accepts connections and has them served, until told to stop."""
         gc.collect()
         gc.freeze()  # what there is now lives as long as the process
         gc.set_threshold(*_GARBAGE_THRESHOLDS)
@@ -76,7 +76,7 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
             self.poller.register(connection, selectors.EVENT_READ, when_readable)
 
     def enqueue_req(self, conn: Any) -> None:  # noqa: ANN401  untyped library
-        """Has a thread serve the request that has begun to come."""
+        """Has a fibre or a thread serve the request that has begun to come."""
         request = received(conn.sock)
         if is_express(request):
             self._start(self._express_pool, conn)
@@ -140,7 +140,7 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
         return super().handle(conn)
 
     def finish_request(self, conn: Any, fs: Future[object] | Outcome) -> None:  # noqa: ANN401  untyped library
-        """Takes a connection back from the thread that has served it."""
+        """Takes a connection back from who has served it."""
         self._crew.leave(conn)
         if fs.cancelled() or fs.exception() is not None or fs.result():
             super().finish_request(conn, fs)
