@@ -121,7 +121,11 @@ class Kernel:
 
 
 class Drawer:
-    """Draws a token for each of some rows; what stays the same is made ready once."""
+    """Draws a token for each of some rows; what stays the same is made ready once.
+
+    Attributes:
+        vocab_size: of the logits.
+    """
 
     def __init__(
         self,
@@ -130,6 +134,7 @@ class Drawer:
         never: NDArray[np.int64],
         vocab_size: int,
     ) -> None:
+        self.vocab_size = vocab_size
         self._draw = draw
         self._shape = len(rows), vocab_size
         # Kept, for the C side knows them by their addresses only.

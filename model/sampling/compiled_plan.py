@@ -69,7 +69,6 @@ class CompiledSamplingPlan:
         self._rows["top_p"] = [p.top_p for p in params]
         self._edits = BatchEdits(self._params, self._never)
         self._drawer: Drawer | None = None
-        self._vocab_size = 0
         self._left: tuple[list[int], SamplingPlan] | None = None
 
     def sample(
@@ -100,9 +99,8 @@ class CompiledSamplingPlan:
         return tokens
 
     def _drawer_for(self, vocab_size: int) -> Drawer:
-        if self._drawer is None or self._vocab_size != vocab_size:
+        if self._drawer is None or self._drawer.vocab_size != vocab_size:
             self._drawer = self._kernel.drawer(self._rows, self._never_ids, vocab_size)
-            self._vocab_size = vocab_size
         return self._drawer
 
     def _plan_of(self, rows: list[int]) -> SamplingPlan:

@@ -105,7 +105,7 @@ class EngineLoop:
         self._active: list[Sequence] = []
         self._outbox: dict[Owner, list[Event]] = {}
         self._num_failures = 0
-        # Until then there is nothing to do but to decode, if nobody comes meanwhile.
+        # Until then a decoder that runs steadily is all there is to do, if nobody comes meanwhile.
         self._steady_until = 0.0
 
     @property
@@ -201,7 +201,7 @@ class EngineLoop:
 
     def step(self) -> None:
         """Does one round of work, if there is any."""
-        if self._clock() < self._steady_until:
+        if self._decoder.runs_steadily and self._clock() < self._steady_until:
             self._decode()
             return
         self._expire()
@@ -212,8 +212,8 @@ class EngineLoop:
         if self._active:
             self._decode()
         self._grow_trees(depth)
-        if self._decoder.runs_steadily and not (self._reader.has_work or self._grower.has_work):
-            self._steady_until = self.scheduler.next_deadline
+        has_more = self._reader.has_work or self._grower.has_work
+        self._steady_until = 0.0 if has_more else self.scheduler.next_deadline
 
     def _expire(self) -> None:
         for expiry in self.scheduler.expire(self._clock()):
@@ -295,7 +295,6 @@ class EngineLoop:
         self._num_failures = 0
         if self._decoder.runs_steadily:
             return
-        self._steady_until = 0.0
         for sequence in self._active:
             self._post_progress(sequence)
         for ending in endings:
@@ -372,7 +371,6 @@ class EngineLoop:
 
     def _forget(self, sequence: Sequence) -> None:
         self._decoder.settle()
-        self._steady_until = 0.0
         del self._sequences[sequence.key]
         self._reader.discard(sequence)
         self._grower.discard(sequence)
