@@ -91,7 +91,10 @@ class HttpServer(BaseApplication):  # type: ignore[misc]  # untyped library
         """The application; called once in every worker."""
         generation, bundles = self._served_now()
         models = ServedModels(
-            [ServedModel(bundle, addresses, self._settings) for bundle, addresses in bundles]
+            [
+                ServedModel(bundle, addresses, self._settings, worker=self._worker)
+                for bundle, addresses in bundles
+            ]
         )
         switch = ModelSwitch(
             models,

@@ -98,7 +98,7 @@ class ModelSwitch:
             model = known.get(entry.directory)
             if model is None:
                 bundle = load_bundle(Path(entry.directory))
-                model = ServedModel(bundle, entry.addresses, self._settings)
+                model = ServedModel(bundle, entry.addresses, self._settings, worker=self._worker)
                 model.engines.wait_ready(_CONNECT_SECONDS)
             models.append(model)
         self._prepared = (table.generation, models)

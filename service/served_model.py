@@ -32,8 +32,16 @@ class ServedModel:
         num_users: requests that still need its engines.
     """
 
-    def __init__(self, bundle: Bundle, addresses: Sequence[str], settings: Settings) -> None:
-        """Loads the tokenizer; the engines at ``addresses`` need not be up yet.
+    def __init__(
+        self, bundle: Bundle, addresses: Sequence[str], settings: Settings, *, worker: int = 1
+    ) -> None:
+        """Loads the tokenizer; the engines need not be up yet.
+
+        Args:
+            bundle: the model.
+            addresses: of its engines.
+            settings: of the service.
+            worker: number of the HTTP worker that this is, from 1 on.
 
         Raises:
             TokenizerError: the tokenizer cannot be used.
@@ -41,7 +49,7 @@ class ServedModel:
         self.bundle = bundle
         self.settings = settings
         self.tokenizer = Tokenizer.load(bundle.tokenizer_path)
-        self.engines = EngineClient(addresses)
+        self.engines = EngineClient(addresses, first=worker - 1)
         self.num_users = 0
 
     @property

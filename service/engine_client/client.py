@@ -27,7 +27,7 @@ from service.engine.growth import Growth
 from service.engine.request import EngineStatus, Event, Finished, Job
 from service.engine.wire import Grow, Submit, encode
 from service.engine_client.connection import BEAT_SECONDS, EngineConnection
-from service.engine_client.placement import Load, Readers, spread, total_room
+from service.engine_client.placement import Load, Readers, is_brief, join, spread, total_room
 from service.engine_client.stream import JobStream
 
 logger = logging.getLogger(__name__)
@@ -39,9 +39,10 @@ _LEAST_WAIT_SECONDS = 0.1
 class EngineClient:
     """Talks to one or more engines as if they were one: their places and queues add up.
 
-    Jobs go where the fewest are (``placement.py``). With one client there is room for them exactly
-    as long as the engines together have some. Of jobs by clients in other processes each learns
-    within a quarter of a second, and whom one engine has to turn away is offered to the others.
+    Jobs go where the fewest are, or others like them (``placement.py``). With one client there is
+    room for them exactly as long as the engines together have some. Of jobs by clients in other
+    processes each learns within a quarter of a second, and whom one engine has to turn away is
+    offered to the others.
 
     To be made after a fork, once per process. Thread-safe.
 
@@ -49,13 +50,22 @@ class EngineClient:
         addresses: where the engines listen, such as ``ipc:///run/foretoken/engine-0``.
         heartbeat_timeout_seconds: how long an engine may be silent before it counts as hung. One
             that died is noticed at once.
+        first: index of the engine whose turn it is where nothing speaks for another one; best a
+            different one in each process.
 
     Attributes:
         begun: whether all engines have been there at the same time.
     """
 
-    def __init__(self, addresses: Sequence[str], *, heartbeat_timeout_seconds: float = 3.0) -> None:
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        *,
+        heartbeat_timeout_seconds: float = 3.0,
+        first: int = 0,
+    ) -> None:
         self.begun = False
+        self._first = first
         self._process_id = os.getpid()
         # None: nobody listens any more, but the engine has not confirmed the end yet.
         self._streams: dict[str, JobStream | None] = {}
@@ -96,7 +106,7 @@ class EngineClient:
             return stream
         self._streams.update(dict.fromkeys(job_ids, stream))
         for connection, message in parts:
-            self._call(partial(self._send, connection, message, encode(message)))
+            self._call(partial(connection.submit, message, encode(message), self))
         if self._closing:  # the thread may be gone already
             self.fail(job_ids, EngineUnavailableError("the service is shutting down"))
         return stream
@@ -206,7 +216,7 @@ class EngineClient:
             self.fail([job.job_id for job in wanted], error)
             return
         for connection, message in parts:
-            self._send(connection, message, encode(message))
+            connection.submit(message, encode(message), self)
 
     def _usable(self) -> list[tuple[EngineConnection, EngineStatus]]:
         """The connections that may take jobs, with what their engines said last."""
@@ -232,21 +242,19 @@ class EngineClient:
             reader = self._readers.find(jobs[0])
             addresses = [connection.address for connection, _ in usable]
             favourite = addresses.index(reader) if reader in addresses else None
-            counts = spread(len(jobs), loads, favourite)
+            if len(jobs) == 1 and is_brief(jobs[0]):
+                counts = join(loads, favourite, self._first)
+            else:
+                counts = spread(len(jobs), loads, favourite)
             if counts is None:
                 raise _overloaded(len(jobs), loads, usable)
             for (connection, status), count in zip(usable, counts, strict=True):
                 if count:
                     share, jobs = jobs[:count], jobs[count:]
                     self._readers.note(share[0], connection.address)
-                    connection.num_unsent += count
+                    connection.tally.add(share)
                     parts.append((connection, Submit(status.engine_id, tuple(share))))
         return parts
-
-    def _send(self, connection: EngineConnection, message: Submit, data: bytes) -> None:
-        with self._lock:  # that no job is counted twice
-            connection.submit(message, data, self)
-            connection.num_unsent -= len(message.jobs)
 
     def _grow(self, job_id: str, data: bytes) -> None:
         for connection in self._connections:

@@ -33,7 +33,7 @@ from service.engine.wire import (
     decode_to_worker,
     encode,
 )
-from service.engine_client.placement import Load
+from service.engine_client.placement import Load, Tally
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class EngineConnection:
     Attributes:
         address: ZeroMQ address the engine listens on.
         status: what the engine said last; None while none is there.
-        num_unsent: jobs on their way to this connection, for whoever spreads the load.
+        tally: of this worker's jobs, those on their way to this connection counted in.
 
     Jobs of this worker are counted as they come and go; those of other workers are known by what
     the engine said last.
@@ -76,7 +76,7 @@ class EngineConnection:
     ) -> None:
         self.address = address
         self.status: EngineStatus | None = None
-        self.num_unsent = 0
+        self.tally = Tally()
         self._heartbeat_timeout_seconds = heartbeat_timeout_seconds
         self._last_heard = 0.0
         self._last_beat = 0.0
@@ -102,8 +102,9 @@ class EngineConnection:
         Args:
             status: of the engine, as it was found to be there.
         """
-        held = len(self._jobs) + self.num_unsent + self._num_of_others
-        return Load(held, status.max_running + status.max_queue - held)
+        held = self.tally.num_jobs + self._num_of_others
+        room = status.max_running + status.max_queue - held
+        return Load(held, room, self.tally.num_brief)
 
     def close(self, receiver: Receiver) -> None:
         """Hangs up; jobs still open fail."""
@@ -116,6 +117,7 @@ class EngineConnection:
         """Sends ``message`` (as ``data``), or fails its jobs if that engine is gone meanwhile."""
         job_ids = [job.job_id for job in message.jobs]
         if self.status is None or self.status.engine_id != message.engine_id:
+            self.tally.take_off(message.jobs)
             receiver.fail(job_ids, EngineUnavailableError(_LOST))
             return
         self._jobs.update(zip(job_ids, message.jobs, strict=True))
@@ -180,6 +182,7 @@ class EngineConnection:
         """The engine is gone: fails every job it held."""
         self.status = None
         lost, self._jobs = self._jobs, {}
+        self.tally.take_off(lost.values())
         if lost:
             logger.warning("engine at %s lost with %d jobs", self.address, len(lost))
             receiver.fail(lost, EngineUnavailableError(_LOST))
@@ -188,8 +191,8 @@ class EngineConnection:
         match message:
             case Events(events):
                 for event in events:
-                    if type(event) is Finished:
-                        self._jobs.pop(event.job_id, None)
+                    if type(event) is Finished and (job := self._jobs.pop(event.job_id, None)):
+                        self.tally.take_off([job])
                 receiver.deliver(events)
             case EngineStatus():
                 self._take_status(message, receiver)
@@ -222,6 +225,7 @@ class EngineConnection:
 
     def _take_refusal(self, refused: Refused, receiver: Receiver) -> None:
         jobs = [self._jobs.pop(job_id) for job_id in refused.job_ids if job_id in self._jobs]
+        self.tally.take_off(jobs)
         if refused.reason != "overloaded":
             receiver.fail(refused.job_ids, refusal_error(refused))
             return

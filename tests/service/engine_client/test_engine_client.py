@@ -223,6 +223,44 @@ def test_the_least_loaded_engine_is_asked(tmp_path):
         wait_until(lambda: [status.running for status in client.status()] == [3, 3])
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_short_prompts_that_are_only_scored_keep_together(tmp_path, first):
+    addresses = [f"ipc://{tmp_path}/engine-{number}" for number in range(2)]
+    with (
+        fake_engine(addresses[0], max_running=1, max_queue=4),
+        fake_engine(addresses[1], max_running=1, max_queue=4),
+        client_of(*addresses, first=first) as client,
+    ):
+        assert client.wait_ready(PATIENCE_SECONDS)
+
+        def waiting():
+            here, there = (client.status()[number].waiting for number in (first, 1 - first))
+            return here, there
+
+        long = [client.submit([Job(job_id=f"long-{n}", **LONG)]) for n in range(2)]
+        wait_until(lambda: [status.running for status in client.status()] == [1, 1])
+        briefs = [client.submit([Job(job_id=f"brief-{n}", max_tokens=0)]) for n in range(3)]
+        wait_until(lambda: waiting() == (3, 0))
+        other = client.submit([Job(job_id="other")])
+        wait_until(lambda: waiting() == (3, 1))
+        briefs += [client.submit([Job(job_id=f"full-{n}", max_tokens=0)]) for n in range(2)]
+        wait_until(lambda: waiting() == (4, 2))  # the one is full
+        # Of one request several side by side, where they are done sooner.
+        for stream in (*long, *briefs, other):
+            stream.close()
+        wait_until(lambda: not any(s.running + s.waiting for s in client.status()))
+        wait_until(lambda: client.has_room(10))
+        both = client.submit([Job(job_id=f"long-{n}", **LONG) for n in range(2)])
+        wait_until(lambda: [status.running for status in client.status()] == [1, 1])
+        pair = client.submit([Job(job_id=f"pair-{n}", max_tokens=0) for n in range(2)])
+        wait_until(lambda: waiting() == (1, 1))
+        both.close()
+        assert {event.job_id for event in pair if isinstance(event, Finished)} == {
+            "pair-0",
+            "pair-1",
+        }
+
+
 def test_engines_together_have_room_for_exactly_the_sum(tmp_path):
     addresses = [f"ipc://{tmp_path}/engine-{number}" for number in range(2)]
     with (

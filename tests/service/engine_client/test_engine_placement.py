@@ -4,8 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.engine.request import Job
-from service.engine_client.placement import Load, Readers, spread
+from service.engine_client.placement import Load, Readers, Tally, is_brief, join, spread
+from service.words.token_tree_plan import last_growth
 
+BRIEF_LOADS = st.lists(
+    st.builds(lambda brief, more, room: Load(brief + more, room, brief), *[st.integers(0, 9)] * 3),
+    min_size=1,
+    max_size=4,
+)
 LOADS = st.lists(st.builds(Load, st.integers(0, 9), st.integers(-2, 9)), min_size=1, max_size=4)
 
 
@@ -36,8 +42,53 @@ def test_of_equals_the_favourite_is_asked_and_else_the_first():
     assert spread(1, [Load(0, 3), Load(0, 0)], favourite=1) == [1, 0]
 
 
-def job(prompt, state=None):
-    return Job(job_id="a", prompt_token_ids=tuple(prompt), state=state)
+@given(BRIEF_LOADS, st.none() | st.integers(0, 3), st.integers(0, 5))
+def test_a_brief_job_goes_where_the_fewest_are_that_are_not(loads, favourite, first):
+    counts = join(loads, favourite, first)
+    with_room = [load for load in loads if load.room]
+    assert (counts is None) == (not with_room)
+    if counts is None:
+        return
+    assert sum(counts) == 1
+    chosen = loads[counts.index(1)]
+    assert chosen.room
+    assert chosen.held - chosen.brief == min(load.held - load.brief for load in with_room)
+
+
+def test_brief_jobs_keep_together_unless_there_is_a_reason():
+    assert join([Load(0, 9), Load(0, 9)]) == [1, 0]
+    assert join([Load(5, 9, 5), Load(0, 9)]) == [1, 0]
+    assert join([Load(5, 9, 4), Load(0, 9)]) == [0, 1]
+    assert join([Load(5, 0, 5), Load(3, 9)]) == [0, 1]
+    assert join([Load(0, 9), Load(0, 9)], favourite=1) == [0, 1]
+    assert join([Load(0, 9), Load(0, 9)], first=1) == [0, 1]
+    assert join([Load(0, 9), Load(0, 9)], first=2) == [1, 0]
+    assert join([Load(1, 9), Load(0, 9)], favourite=0) == [0, 1]
+
+
+def test_brief_is_what_wants_only_scores_of_a_short_prompt():
+    assert is_brief(job(range(64), max_tokens=0))
+    assert not is_brief(job(range(65), max_tokens=0))
+    assert not is_brief(job(range(3), max_tokens=1))
+    assert not is_brief(job(range(3), max_tokens=0, growth=last_growth()))
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.booleans())))
+def test_a_tally_is_right_at_any_time(moves):
+    jobs = {"a": job(range(3), max_tokens=0), "b": job(range(3))}
+    tally, held = Tally(), []
+    for name, comes in moves:
+        if comes:
+            tally.add([jobs[name]])
+            held.append(name)
+        elif name in held:
+            tally.take_off([jobs[name]])
+            held.remove(name)
+        assert (tally.num_jobs, tally.num_brief) == (len(held), held.count("a"))
+
+
+def job(prompt, **fields):
+    return Job(job_id="a", prompt_token_ids=tuple(prompt), **fields)
 
 
 def test_prompts_that_begin_alike_have_the_same_reader():
