@@ -52,14 +52,14 @@ def measure(subject: Subject, options: argparse.Namespace) -> list[Result]:
 
     of_engine = add(engine.measure(subject))
     with running_service(subject.directory) as service:
-        over_http = add(http_load.measure(subject, service, of_engine, with_crowd=options.crowd))
+        add(http_load.measure(subject, service, of_engine, with_crowd=options.crowd))
         memory = start_and_memory.measure_memory(service)
         add(open_loop.measure(subject, service))
         add(overload.measure(subject, service))
     add([*start_and_memory.measure_start(subject), *memory])
     add(long_sequence.measure(subject))
     if options.llama_cpp:
-        add(llama_cpp.measure(subject, options.llama_cpp, options.gguf, over_http))
+        add(llama_cpp.measure(subject, options.llama_cpp, options.gguf))
     if not options.no_loops:
         add(generate_loop.measure(subject, of_engine))
     return results

@@ -1,13 +1,17 @@
 """llama.cpp's server in the same closed loop: for whoever has one, with a GGUF model.
 
+    python -m benchmarks.llama_cpp path/to/llama-server --gguf model.gguf [--bundle DIR]
+
+Ours runs beside it, and the two are asked in turn, so that both have the same hour of the machine.
 It is given as the path of the server's binary, which is started here, or as the URL of one that
 runs. The requests are those of ``http_load`` in the words of its own endpoint, ``/completion``:
 128 tokens whatever is sampled, nothing out of its cache of prompts. For a fair comparison the model
-should use as many weights for a token as ours, in 8 bits.
+should use as many weights for a token as ours, in 8 bits: ``gguf_model`` makes one.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import http.client
 import os
@@ -15,14 +19,17 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks import http_load
+from benchmarks.command import run_part, subject_parser
 from benchmarks.http_load import closed_load
-from benchmarks.load_client import Outcome, put_load
+from benchmarks.load_client import put_load
 from benchmarks.prompts import Prompts
-from benchmarks.record import Result, find_median
+from benchmarks.record import Result
+from benchmarks.service_process import ProcessMemory, memory_of, running_service, tree_memory
 from benchmarks.subject import Subject
 
 REPETITIONS = 5
@@ -48,58 +55,72 @@ _START_SECONDS = 60.0
 
 
 def measure(
-    subject: Subject,
-    server: str,
-    gguf: Path | None,
-    http_results: Sequence[Result],
-    repetitions: int = REPETITIONS,
+    subject: Subject, server: str, gguf: Path | None, repetitions: int = REPETITIONS
 ) -> list[Result]:
-    """Tokens a second of 1 and 32 clients, and as shares of what the same get from us.
+    """Tokens a second of 1 and 32 clients of either, in turn; theirs as shares of ours. Memory.
 
     Args:
-        subject: ours, whose prompts are sent.
+        subject: ours.
         server: path or URL of llama.cpp's server.
         gguf: the model, where it is to be started.
-        http_results: ours of the same run.
         repetitions: how often.
 
     Raises:
-        RuntimeError: the server does not start, or does not answer as expected.
+        RuntimeError: a server does not start, or does not answer as expected.
     """
     prompts = Prompts(subject)
-    outcomes: dict[http_load.Case, list[Outcome]] = {case: [] for case in CASES}
-    with _running(server, gguf) as port:
+    rates: dict[http_load.Case, list[float]] = {}
+    with running_service(subject.directory) as service, _running(server, gguf) as theirs:
         for _ in range(1 + repetitions):
-            for ours, case in CASES.items():
-                outcomes[ours].append(put_load(closed_load(case, prompts, port)))
-    for case_outcomes in outcomes.values():
-        del case_outcomes[0]  # warmed up
-    return [_result(ours, measured, http_results) for ours, measured in outcomes.items()]
+            for case, their_case in CASES.items():
+                rates.setdefault(case, []).append(_rate(case, prompts, service.port))
+                rates.setdefault(their_case, []).append(_rate(their_case, prompts, theirs.port))
+        memory = _memory("Foretoken, resident, all processes", memory_of(service))
+        if theirs.pid is not None:
+            memory += _memory("llama.cpp, resident", tree_memory(theirs.pid))
+    results = []
+    for case, their_case in CASES.items():
+        ours, their_rates = rates[case][1:], rates[their_case][1:]  # after warming up
+        name = f"Foretoken beside it, {case.name}"
+        results += [
+            _result(name, "tokens/s", ours),
+            replace(
+                _result(their_case.name, "tokens/s", their_rates),
+                shares=tuple(rate / own for rate, own in zip(their_rates, ours, strict=True)),
+                share_of=name,
+            ),
+        ]
+    return results + memory
 
 
-def _result(
-    ours: http_load.Case, outcomes: Sequence[Outcome], http_results: Sequence[Result]
-) -> Result:
-    case = CASES[ours]
-    if any(outcome.num_failed for outcome in outcomes):
+def _rate(case: http_load.Case, prompts: Prompts, port: int) -> float:
+    outcome = put_load(closed_load(case, prompts, port))
+    if outcome.num_failed or outcome.refusals:
         raise RuntimeError(f"{case.name}: some requests failed, which makes no figure")
-    rates = tuple(outcome.num_tokens / outcome.wall_seconds for outcome in outcomes)
-    reference = find_median(http_results, ours.name)
-    return Result(
-        benchmark="llama.cpp",
-        case=case.name,
-        metric="tokens/s",
-        values=rates,
-        shares=tuple(rate / reference for rate in rates) if reference else (),
-        share_of=f"Foretoken, {ours.name}" if reference else "",
-    )
+    return outcome.num_tokens / outcome.wall_seconds
+
+
+def _memory(name: str, processes: Sequence[ProcessMemory]) -> list[Result]:
+    return [_result(name, "MB", [sum(process.proportional_mb for process in processes)])]
+
+
+def _result(case: str, metric: str, values: Sequence[float]) -> Result:
+    return Result(benchmark="llama.cpp", case=case, metric=metric, values=tuple(values))
+
+
+@dataclass(frozen=True)
+class _Server:
+    """llama.cpp's server, ready on 127.0.0.1; ``pid`` where it was started here."""
+
+    port: int
+    pid: int | None = None
 
 
 @contextlib.contextmanager
-def _running(server: str, gguf: Path | None) -> Iterator[int]:
-    """The port on 127.0.0.1 of a server that is ready."""
+def _running(server: str, gguf: Path | None) -> Iterator[_Server]:
+    """A server that is ready."""
     if server.startswith("http://"):
-        yield urlsplit(server).port or 80
+        yield _Server(urlsplit(server).port or 80)
         return
     if gguf is None:
         raise RuntimeError("say which model llama.cpp's server is to load, with --gguf")
@@ -119,7 +140,7 @@ def _running(server: str, gguf: Path | None) -> Iterator[int]:
     )
     try:
         _wait_until_ready(process, port)
-        yield port
+        yield _Server(port, process.pid)
     finally:
         process.terminate()
         process.wait()
@@ -151,3 +172,21 @@ def _free_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures; returns the exit code."""
+    parser = subject_parser(
+        "python -m benchmarks.llama_cpp", "llama.cpp's server and ours in turn."
+    )
+    parser.add_argument("server", help="path of llama.cpp's server, or the URL of one that runs")
+    parser.add_argument("--gguf", type=Path, help="the model it is to load")
+
+    def measure_both(subject: Subject, options: argparse.Namespace) -> list[Result]:
+        return measure(subject, options.server, options.gguf)
+
+    return run_part("llama-cpp", measure_both, parser.parse_args(arguments))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -61,22 +61,26 @@ def test_a_server_that_is_not_there_is_a_failure_not_a_figure() -> None:
 
 def test_llama_cpp_server_is_started_and_measured(tmp_path: Path) -> None:
     subject = published_subject(tiny_bundle())
-    ours = [Result(benchmark="http", case="1 client", metric="tokens/s", values=(1000.0,))]
     gguf = tmp_path / "model.gguf"
     gguf.write_bytes(b"GGUF")
-    one, many = llama_cpp.measure(subject, str(STAND_IN), gguf, ours, repetitions=2)
-    assert one.case == "llama.cpp, 1 client" and many.case == "llama.cpp, 32 clients"
-    assert len(one.values) == len(many.values) == 2
-    assert 0 < one.median < 128 / 0.005
-    assert one.share == pytest.approx(one.median / 1000)
+    results = {r.case: r for r in llama_cpp.measure(subject, str(STAND_IN), gguf, 2)}
+    for clients in ("1 client", "32 clients"):
+        ours, theirs = (
+            results[f"{who}, {clients}"] for who in ("Foretoken beside it", "llama.cpp")
+        )
+        assert len(ours.values) == len(theirs.values) == len(theirs.shares) == 2
+        assert theirs.shares[1] == pytest.approx(theirs.values[1] / ours.values[1])
+    assert 0 < results["llama.cpp, 1 client"].median < 128 / 0.005
+    assert results["llama.cpp, resident"].median > 1
+    assert results["Foretoken, resident, all processes"].median > 50
 
 
 def test_llama_cpp_server_that_does_not_start(tmp_path: Path) -> None:
     subject = published_subject(tiny_bundle())
     with pytest.raises(RuntimeError, match="exit code 1"):
-        llama_cpp.measure(subject, str(STAND_IN), tmp_path / "none.gguf", [])
+        llama_cpp.measure(subject, str(STAND_IN), tmp_path / "none.gguf")
     with pytest.raises(RuntimeError, match="--gguf"):
-        llama_cpp.measure(subject, str(STAND_IN), None, [])
+        llama_cpp.measure(subject, str(STAND_IN), None)
 
 
 class Scripted(BaseHTTPRequestHandler):
