@@ -42,11 +42,21 @@ _BODY = {
     "temperature": 1.0,
     "top_p": 0.95,
     "top_k": 0,
+    "min_p": 0.0,
 }
+#: With few candidates its sampling, which sorts them, takes half of the time.
+_FEW = {"top_k": 40}
+_OURS_OF_FEW = {**http_load.COMPLETION, **_FEW}
 #: Of each load on ours the same load on theirs.
 CASES = {
     http_load.ONE_PLAIN: http_load.Case("llama.cpp, 1 client", 1, 10, _PATH, 20, _BODY),
     http_load.MANY_PLAIN: http_load.Case("llama.cpp, 32 clients", 32, 6, _PATH, 20, _BODY),
+    http_load.completions("1 client, top_k 40", 1, 10, _OURS_OF_FEW): http_load.Case(
+        "llama.cpp, 1 client, top_k 40", 1, 10, _PATH, 20, {**_BODY, **_FEW}
+    ),
+    http_load.completions("32 clients, top_k 40", 32, 6, _OURS_OF_FEW): http_load.Case(
+        "llama.cpp, 32 clients, top_k 40", 32, 6, _PATH, 20, {**_BODY, **_FEW}
+    ),
 }
 _NUM_SLOTS = 32
 #: Of each slot: prompt and answer, with room for a tokenizer that makes more tokens of the prompt.
@@ -57,7 +67,7 @@ _START_SECONDS = 60.0
 def measure(
     subject: Subject, server: str, gguf: Path | None, repetitions: int = REPETITIONS
 ) -> list[Result]:
-    """Tokens a second of 1 and 32 clients of either, in turn; theirs as shares of ours. Memory.
+    """Tokens a second of 1 and 32 clients of either, in turn; theirs as shares of ours; memory.
 
     Args:
         subject: ours.

@@ -64,7 +64,7 @@ def test_llama_cpp_server_is_started_and_measured(tmp_path: Path) -> None:
     gguf = tmp_path / "model.gguf"
     gguf.write_bytes(b"GGUF")
     results = {r.case: r for r in llama_cpp.measure(subject, str(STAND_IN), gguf, 2)}
-    for clients in ("1 client", "32 clients"):
+    for clients in ("1 client", "32 clients", "32 clients, top_k 40"):
         ours, theirs = (
             results[f"{who}, {clients}"] for who in ("Foretoken beside it", "llama.cpp")
         )
