@@ -16,6 +16,7 @@ import os
 import queue
 import selectors
 import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -98,7 +99,8 @@ class Fibres:
         # When who has waited for long enough, and which wait of all: two are never equal.
         self._deadlines: list[tuple[float, int, _Fibre]] = []
         self._numbers = itertools.count()
-        poller.register(self._wake_up, selectors.EVENT_READ, self._run_woken)
+        self._thread = threading.get_ident()
+        poller.register(self._wake_up, selectors.EVENT_READ, self._hear)
 
     def start(self, function: Callable[[], Any], when_done: Callable[[Outcome], None]) -> None:
         """Runs ``function`` as a fibre, in a context of its own, until it waits or is done.
@@ -109,17 +111,16 @@ class Fibres:
         """
         _Fibre(self, function, when_done).go_on()
 
-    def _run_woken(self, _: object) -> None:
-        """Has those go on for whom something has come."""
+    def _hear(self, _: object) -> None:
         os.eventfd_read(self._wake_up)
         self._is_called = False
+
+    def run_due(self) -> None:
+        """Has those go on for whom something has come, or who have waited for long enough."""
         for _ in range(len(self._woken)):
             fibre = self._woken.popleft()
             if fibre.is_listening:
                 fibre.go_on()
-
-    def run_due(self) -> None:
-        """Has those go on who have waited for long enough."""
         now = time.monotonic()
         while self._deadlines and self._deadlines[0][0] <= now:
             _, number, fibre = heapq.heappop(self._deadlines)
@@ -131,6 +132,8 @@ class Fibres:
         # Most waits end before their time, and nobody need wake up for those.
         while self._deadlines and self._deadlines[0][2].wait_number != self._deadlines[0][1]:
             heapq.heappop(self._deadlines)
+        if self._woken:
+            return 0.0
         if not self._deadlines:
             return most
         return min(most, max(0.0, self._deadlines[0][0] - time.monotonic()))
@@ -138,7 +141,7 @@ class Fibres:
     def wake(self, fibre: _Fibre) -> None:
         """Has ``fibre`` go on soon. From any thread."""
         self._woken.append(fibre)
-        if not self._is_called:
+        if not self._is_called and threading.get_ident() != self._thread:
             self._is_called = True
             os.eventfd_write(self._wake_up, 1)
 

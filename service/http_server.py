@@ -20,6 +20,7 @@ from gunicorn.workers.base import Worker
 from model.bundle.load import Bundle, load_bundle
 from service.app import create_app
 from service.child_process import die_with_parent, name_process
+from service.engine_client.lines import Lines
 from service.front import Front
 from service.heap import give_memory_back
 from service.http_worker import HttpWorker
@@ -90,9 +91,10 @@ class HttpServer(BaseApplication):  # type: ignore[misc]  # untyped library
     def load(self) -> Callable[..., Iterable[bytes]]:
         """The application; called once in every worker."""
         generation, bundles = self._served_now()
+        lines = Lines()
         models = ServedModels(
             [
-                ServedModel(bundle, addresses, self._settings, worker=self._worker)
+                ServedModel(bundle, addresses, self._settings, worker=self._worker, lines=lines)
                 for bundle, addresses in bundles
             ]
         )
@@ -103,13 +105,14 @@ class HttpServer(BaseApplication):  # type: ignore[misc]  # untyped library
             worker=self._worker,
             runtime_directory=self._runtime_directory,
             generation=generation,
+            lines=lines,
         )
         switch.start()
         front = Front(
             self._settings, models, self._flags.draining, switch.follow, self._runtime_directory
         )
         add_active = partial(self._flags.add_active, self._worker)
-        return _WorkersApp(create_app(front), add_active, QuickRefusal(front))
+        return _WorkersApp(create_app(front), add_active, QuickRefusal(front), lines)
 
     def _served_now(self) -> tuple[int, Sequence[tuple[Bundle, Sequence[str]]]]:
         """What is served, and since which generation: as at the start, or after reloads."""
@@ -134,14 +137,20 @@ class _WorkersApp:
 
     Attributes:
         quick_refusal: refuses in the application's place when there is no room.
+        lines: to the engines; they run in the worker's first thread.
     """
 
     def __init__(
-        self, app: Flask, add_active: Callable[[int], None], quick_refusal: QuickRefusal
+        self,
+        app: Flask,
+        add_active: Callable[[int], None],
+        quick_refusal: QuickRefusal,
+        lines: Lines,
     ) -> None:
         self._app = app
         self._add_active = add_active
         self.quick_refusal = quick_refusal
+        self.lines = lines
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]

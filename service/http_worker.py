@@ -22,6 +22,7 @@ from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseExc
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from service import crew
+from service.engine_client.lines import Lines
 from service.errors import ApiError
 from service.express import is_express, is_whole, received
 from service.fibres import Fibres, FibreSocket, Outcome
@@ -51,6 +52,8 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
         gc.freeze()  # what there is now lives as long as the process
         gc.set_threshold(*_GARBAGE_THRESHOLDS)
         self._fibres = Fibres(self.poller)
+        self._lines: Lines = self.wsgi.lines
+        self._lines.attach(self.poller)
         self._lingering = LingeringClose(self.poller, self._forget_connection)
         self._express_pool = ThreadPoolExecutor(_NUM_EXPRESS_THREADS, "express")
         self._crew = crew.Crew(
@@ -87,6 +90,7 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
             if is_short(request):
                 handle = partial(super().handle, conn)
                 self._fibres.start(handle, partial(self.finish_request, conn))
+                self._lines.turn()  # what it asks of the engines they hear at once
                 return
             if asks_for_room:
                 self._asking.add(conn)
@@ -96,7 +100,9 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Waits for what happens, and does what is to be done then."""
-        super().wait_for_and_dispatch_events(self._fibres.seconds_to_next(timeout))
+        seconds = self._fibres.seconds_to_next(self._lines.seconds_to_next(timeout))
+        super().wait_for_and_dispatch_events(seconds)
+        self._lines.turn()
         self._fibres.run_due()
 
     def _start(self, pool: ThreadPoolExecutor, conn: Any) -> None:  # noqa: ANN401  untyped library

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from model.bundle.load import load_bundle
+from service.engine_client.lines import Lines
 from service.model_table import read_table
 from service.served_model import ServedModel, ServedModels
 from service.settings import Settings
@@ -35,8 +36,10 @@ class ModelSwitch:
         worker: int,
         runtime_directory: Path,
         generation: int,
+        lines: Lines,
     ) -> None:
         """``models`` are those of ``generation``, in the worker of the number ``worker``."""
+        self._lines = lines
         self._models = models
         self._settings = settings
         self._flags = flags
@@ -56,8 +59,11 @@ class ModelSwitch:
     def follow(self) -> None:
         """Goes over now if a reload is complete. Costs next to nothing if none is."""
         if self._flags.current_models() != self._generation:
-            with self._lock:
+            self._lines.acquire(self._lock)
+            try:
                 self._go_over()
+            finally:
+                self._lock.release()
 
     def _run(self) -> None:
         while True:
@@ -98,7 +104,13 @@ class ModelSwitch:
             model = known.get(entry.directory)
             if model is None:
                 bundle = load_bundle(Path(entry.directory))
-                model = ServedModel(bundle, entry.addresses, self._settings, worker=self._worker)
+                model = ServedModel(
+                    bundle,
+                    entry.addresses,
+                    self._settings,
+                    worker=self._worker,
+                    lines=self._lines,
+                )
                 model.engines.wait_ready(_CONNECT_SECONDS)
             models.append(model)
         self._prepared = (table.generation, models)

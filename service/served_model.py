@@ -13,6 +13,7 @@ from model.tokenizers.tokenizer import Tokenizer
 from service.compiled_sampling import kernel_for
 from service.engine_build import engine_build
 from service.engine_client import EngineClient
+from service.engine_client.lines import Lines
 from service.errors import ApiError, shown
 from service.job_events import engine_errors_as_api_errors
 from service.recurrent_state import StateModel
@@ -33,7 +34,13 @@ class ServedModel:
     """
 
     def __init__(
-        self, bundle: Bundle, addresses: Sequence[str], settings: Settings, *, worker: int = 1
+        self,
+        bundle: Bundle,
+        addresses: Sequence[str],
+        settings: Settings,
+        *,
+        worker: int = 1,
+        lines: Lines | None = None,
     ) -> None:
         """Loads the tokenizer; the engines need not be up yet.
 
@@ -42,6 +49,7 @@ class ServedModel:
             addresses: of its engines.
             settings: of the service.
             worker: number of the HTTP worker that this is, from 1 on.
+            lines: whose thread talks to the engines; None: a new one.
 
         Raises:
             TokenizerError: the tokenizer cannot be used.
@@ -49,7 +57,7 @@ class ServedModel:
         self.bundle = bundle
         self.settings = settings
         self.tokenizer = Tokenizer.load(bundle.tokenizer_path)
-        self.engines = EngineClient(addresses, first=worker - 1)
+        self.engines = EngineClient(addresses, first=worker - 1, lines=lines)
         self.num_users = 0
 
     @property

@@ -1,4 +1,4 @@
-"""``EngineClient``: one background thread per process does all the talking; any thread may call in.
+"""``EngineClient``: one thread does all the talking, that of its ``Lines``; any thread may call in.
 
 Streams never hang: when an engine dies, hangs or is restarted, everything it held fails at once
 with ``EngineUnavailableError``, and the client reconnects by itself.
@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import zmq
@@ -27,6 +27,7 @@ from service.engine.growth import Growth
 from service.engine.request import EngineStatus, Event, Finished, Job
 from service.engine.wire import Grow, Submit, encode
 from service.engine_client.connection import BEAT_SECONDS, EngineConnection
+from service.engine_client.lines import Lines
 from service.engine_client.placement import Load, Readers, is_brief, join, spread, total_room
 from service.engine_client.stream import JobStream
 
@@ -52,6 +53,7 @@ class EngineClient:
             that died is noticed at once.
         first: index of the engine whose turn it is where nothing speaks for another one; best a
             different one in each process.
+        lines: whose thread does the talking; None: a new one.
 
     Attributes:
         begun: whether all engines have been there at the same time.
@@ -63,6 +65,7 @@ class EngineClient:
         *,
         heartbeat_timeout_seconds: float = 3.0,
         first: int = 0,
+        lines: Lines | None = None,
     ) -> None:
         self.begun = False
         self._first = first
@@ -71,7 +74,6 @@ class EngineClient:
         self._streams: dict[str, JobStream | None] = {}
         self._lock = threading.Lock()
         self._calls: collections.deque[Callable[[], None]] = collections.deque()
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._closing = False
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         identity = uuid.uuid4().bytes
@@ -80,8 +82,12 @@ class EngineClient:
             EngineConnection(self._context, address, b"w" + identity, heartbeat_timeout_seconds)
             for address in addresses
         ]
-        self._thread = threading.Thread(target=self._run, name="engine-client", daemon=True)
-        self._thread.start()
+        self._next_beat = 0.0
+        self._ended = threading.Event()
+        self._lines = Lines() if lines is None else lines
+        self._lines.add(self)
+        if lines is None:
+            self._lines.run_in_background()
 
     def submit(self, jobs: Sequence[Job]) -> JobStream:
         """Hands ``jobs`` to the engines, which take all of them or none.
@@ -173,16 +179,18 @@ class EngineClient:
         while not (self.begun and self.ready):
             if time.monotonic() > deadline:
                 return False
+            if self._lines.is_here:
+                self._lines.turn_unpolled()
             time.sleep(0.005)
         return True
 
     def close(self) -> None:
-        """Fails whatever is open and ends the thread."""
+        """Fails whatever is open and hangs up."""
         if self._closing:
             return
         self._closing = True
-        self._wake_up()
-        self._thread.join()
+        self._lines.remove(self)
+        self._ended.wait()
 
     def deliver(self, events: tuple[Event, ...]) -> None:
         """Hands each stream its share of ``events``. Called by the connections."""
@@ -271,51 +279,44 @@ class EngineClient:
     def _call(self, function: Callable[[], None]) -> None:
         """Has the client's thread call ``function``."""
         self._calls.append(function)
-        self._wake_up()
+        self._lines.wake()
 
-    def _wake_up(self) -> None:
-        os.eventfd_write(self._wake, 1)
-
-    def _run(self) -> None:
-        try:
-            self._talk()
-        except Exception:
-            logger.exception("the line to the engines broke down")
-        finally:
-            self._closing = True
-            for connection in self._connections:
-                connection.close(self)
-            self.fail(tuple(self._streams), EngineUnavailableError("the service is shutting down"))
-            self._context.term()
-
-    def _talk(self) -> None:
-        poller = zmq.Poller()
-        poller.register(self._wake, zmq.POLLIN)
+    def files(self) -> Iterator[tuple[int, Callable[[object], None]]]:
+        """What ``Lines`` is to listen to."""
         for connection in self._connections:
-            poller.register(connection.socket, zmq.POLLIN)
-            poller.register(connection.monitor, zmq.POLLIN)
-        next_beat = time.monotonic() + BEAT_SECONDS
-        while not self._closing:
-            now = time.monotonic()
-            if now >= next_beat:
-                next_beat = now + BEAT_SECONDS
-                for connection in self._connections:
-                    connection.beat(now, self)
-            ready = dict(poller.poll(max(0, round((next_beat - now) * 1000))))
-            if self._wake in ready:
-                os.eventfd_read(self._wake)
-            self._make_calls()
-            now = time.monotonic()
-            for connection in self._connections:
-                if connection.socket in ready:
-                    connection.read(now, self)
-                if connection.monitor in ready:
-                    connection.read_monitor(now, self)
-            self.begun = self.begun or len(self.status()) == len(self._connections)
+            yield from connection.files()
 
-    def _make_calls(self) -> None:
+    def stir(self) -> None:
+        """Something may have come."""
+        for connection in self._connections:
+            connection.stirred = True
+
+    def next_turn(self) -> float:
+        """When to call ``turn`` if nothing comes before."""
+        idle = not self._calls and not any(line.stirred for line in self._connections)
+        return self._next_beat if idle else 0.0
+
+    def turn(self, now: float) -> None:
+        """Says what is to be said at ``now``, and takes what has come."""
+        if now >= self._next_beat:
+            self._next_beat = now + BEAT_SECONDS
+            for connection in self._connections:
+                connection.beat(now, self)
         while self._calls:
             self._calls.popleft()()
+        for connection in self._connections:
+            connection.listen(now, self)
+        if not self.begun:
+            self.begun = len(self.status()) == len(self._connections)
+
+    def end(self) -> None:
+        """Fails whatever is open and hangs up."""
+        self._closing = True
+        for connection in self._connections:
+            connection.close(self)
+        self.fail(tuple(self._streams), EngineUnavailableError("the service is shutting down"))
+        self._context.term()
+        self._ended.set()
 
 
 def _overloaded(

@@ -7,7 +7,7 @@ its monitor say into events and failures for whoever drives it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import zmq
@@ -62,6 +62,7 @@ class EngineConnection:
         address: ZeroMQ address the engine listens on.
         status: what the engine said last; None while none is there.
         tally: of this worker's jobs, those on their way to this connection counted in.
+        stirred: whether there may be something to read.
 
     Jobs of this worker are counted as they come and go; those of other workers are known by what
     the engine said last.
@@ -77,6 +78,7 @@ class EngineConnection:
         self.address = address
         self.status: EngineStatus | None = None
         self.tally = Tally()
+        self.stirred = True
         self._heartbeat_timeout_seconds = heartbeat_timeout_seconds
         self._last_heard = 0.0
         self._last_beat = 0.0
@@ -153,13 +155,29 @@ class EngineConnection:
             return
         self._send(encode(Ping()))
 
-    def read(self, now: float, receiver: Receiver) -> None:
-        """Takes every message that has arrived."""
-        while True:
-            try:
-                data = self.socket.recv(zmq.NOBLOCK)
-            except zmq.Again:
-                return
+    def files(self) -> Iterator[tuple[int, Callable[[object], None]]]:
+        """What to listen to, and what to call when there is something to read."""
+        for line in (self.socket, self.monitor):
+            yield int(line.getsockopt(zmq.FD)), self._stir
+
+    def _stir(self, _: object) -> None:
+        self.stirred = True
+
+    def listen(self, now: float, receiver: Receiver) -> None:
+        """Takes every message that has arrived, if any may have, and what befell the connection.
+
+        ZeroMQ tells of a message once, and to whoever sends, too, who does not hear it: so whatever
+        was sent has ``stirred`` the connection.
+        """
+        while self.stirred:
+            self.stirred = False
+            self._read(now, receiver)
+            while _has_something(self.monitor):
+                self._take_note(recv_monitor_message(self.monitor)["event"], now, receiver)
+
+    def _read(self, now: float, receiver: Receiver) -> None:
+        while _has_something(self.socket):
+            data = self.socket.recv(zmq.NOBLOCK)
             try:
                 message = decode_to_worker(data)
             except WireError:
@@ -168,15 +186,12 @@ class EngineConnection:
             self._last_heard = now
             self._take(message, receiver)
 
-    def read_monitor(self, now: float, receiver: Receiver) -> None:
-        """Takes what happened to the connection itself."""
-        while self.monitor.poll(0):
-            event = recv_monitor_message(self.monitor)["event"]
-            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self._send(encode(Hello(VERSION)))
-            elif event == zmq.EVENT_DISCONNECTED:
-                self.read(now, receiver)  # what the engine said last still counts
-                self.lose(receiver)
+    def _take_note(self, event: int, now: float, receiver: Receiver) -> None:
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._send(encode(Hello(VERSION)))
+        elif event == zmq.EVENT_DISCONNECTED:
+            self._read(now, receiver)  # what the engine said last still counts
+            self.lose(receiver)
 
     def lose(self, receiver: Receiver) -> None:
         """The engine is gone: fails every job it held."""
@@ -240,6 +255,7 @@ class EngineConnection:
         self._num_of_others = max(0, status.running + status.waiting - len(self._jobs))
 
     def _send(self, data: bytes) -> bool:
+        self.stirred = True
         try:
             self.socket.send(data, zmq.NOBLOCK)
         except zmq.Again:
@@ -252,3 +268,7 @@ def refusal_error(refused: Refused) -> EngineError:
     if refused.reason == "shutting_down":
         return ShuttingDownError(refused.message)
     return EngineUnavailableError(refused.message)
+
+
+def _has_something(socket: zmq.Socket[bytes]) -> bool:
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
