@@ -190,6 +190,8 @@ class EngineClient:
             return
         self._closing = True
         self._lines.remove(self)
+        if self._lines.is_here:
+            self._lines.turn()
         self._ended.wait()
 
     def deliver(self, events: tuple[Event, ...]) -> None:

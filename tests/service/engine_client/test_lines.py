@@ -153,11 +153,11 @@ def test_clients_share_a_thread_with_other_work(poller, tmp_path):
             type(event) for event in events[1]
         ]
         assert threading.active_count() == num_threads
-        for client in clients:
-            closing = threading.Thread(target=client.close)
-            closing.start()
-            while closing.is_alive():
-                run(poller, lines, 0.01)
+        clients.pop().close()
+        closing = threading.Thread(target=clients.pop().close)
+        closing.start()
+        while closing.is_alive():
+            run(poller, lines, 0.01)
 
 
 def test_a_thread_of_its_own_ends_with_its_client(tmp_path):
