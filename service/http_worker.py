@@ -12,7 +12,6 @@ import gc
 import logging
 import selectors
 import socket
-import uuid
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -27,6 +26,7 @@ from service.errors import ApiError
 from service.express import is_express, is_whole, received
 from service.fibres import Fibres, FibreSocket, Outcome
 from service.lingering_close import LingeringClose
+from service.new_id import new_id
 from service.peer import STALLED_SECONDS, has_hung_up
 from service.quick_refusal import QuickRefusal, asks_for_completion
 from service.raw_answer import raw_answer
@@ -175,7 +175,7 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
         self, req: object, client: socket.socket, addr: object, exc: Exception
     ) -> None:
         """Answers a connection on which ``exc`` came up before or beside the application."""
-        request_id = f"req-{uuid.uuid4().hex}"
+        request_id = new_id("req")
         error = _api_error(exc)
         if error.status >= 500:
             logger.error("%s failed outside the application", request_id, exc_info=exc)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import re
 import time
-import uuid
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import cast
 
 from service.engine.request import Event, Finished, Sampled
 from service.large_bodies import Turn
+from service.new_id import new_id
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class RequestRecord:
 
 def name_request(given: str) -> str:
     """The id of a request: as ``given`` by the client where it can be one, or new."""
-    return given if _REQUEST_ID.fullmatch(given) else f"req-{uuid.uuid4().hex}"
+    return given if _REQUEST_ID.fullmatch(given) else new_id("req")
 
 
 _CURRENT: ContextVar[RequestRecord] = ContextVar("request_record")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Generator, Iterator, Sequence
 
 from flask import Blueprint, Response, g, request
@@ -20,6 +19,7 @@ from service.errors import ApiError
 from service.follow_up import run_follow_up
 from service.front import Front
 from service.job_events import engine_errors_as_api_errors, read_events
+from service.new_id import new_id
 from service.peer import ClientGoneError, Peer
 from service.prompts import PromptOptions, prepare_prompts
 from service.protocol.completions import CompletionRequest
@@ -133,7 +133,7 @@ def _begin(front: Front, model: ServedModel, body: CompletionRequest) -> _Work:
     states = request_states(front, model)
     for prompt, before in zip(prompts, open_states(states, body.state, len(prompts)), strict=True):
         prompt.before = before
-    answer_id = f"cmpl-{uuid.uuid4().hex}"
+    answer_id = new_id("cmpl")
     run = CompletionRun(model, body, prompts, states, run_id=answer_id, client=g.client)
     with engine_errors_as_api_errors():
         stream = model.engines.submit(run.jobs)

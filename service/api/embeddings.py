@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import time
-import uuid
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,6 +17,7 @@ from service.engine.request import ALL_AT_ONCE, Job
 from service.errors import ApiError
 from service.front import Front
 from service.job_run import run_jobs
+from service.new_id import new_id
 from service.peer import Peer
 from service.prompts import PreparedPrompt, PromptOptions, prepare_prompts
 from service.protocol.embeddings import (
@@ -109,7 +109,7 @@ def last_hidden(row: FloatArray, config: ModelConfig) -> FloatArray:
 def _job(model: ServedModel, index: int, token_ids: tuple[int, ...], *, return_state: bool) -> Job:
     now = time.monotonic()
     return Job(
-        job_id=f"embd-{uuid.uuid4().hex}-{index}",
+        job_id=f"{new_id('embd')}-{index}",
         prompt_token_ids=token_ids,
         max_tokens=0,
         tokens_per_event=ALL_AT_ONCE,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import uuid
 from collections.abc import Sequence
 from functools import partial
 from itertools import count
@@ -15,6 +14,7 @@ from service.api.intake import take_request
 from service.engine.request import ALL_AT_ONCE, Job
 from service.errors import ApiError
 from service.front import Front
+from service.new_id import new_id
 from service.peer import Peer
 from service.prompts import PreparedPrompt, PromptOptions, prepare_prompts
 from service.protocol.completions import Usage
@@ -90,7 +90,7 @@ class _Runner:
 
     def __init__(self, model: ServedModel) -> None:
         self.cached_tokens = 0
-        self.answer_id = f"expl-{uuid.uuid4().hex}"
+        self.answer_id = new_id("expl")
         self.model = model
         self._peer = Peer(request.environ)
         self._numbers = count()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Sequence
 
 from flask import Blueprint, Response, g, request
@@ -11,6 +10,7 @@ from flask import Blueprint, Response, g, request
 from service.api.intake import take_request
 from service.engine.request import ALL_AT_ONCE, Job
 from service.front import Front
+from service.new_id import new_id
 from service.peer import Peer
 from service.prompts import PromptOptions, prepare_prompts
 from service.protocol.completions import Usage
@@ -37,7 +37,7 @@ def fill_blueprint(front: Front) -> Blueprint:
         left, right = _sides(model, body, gap)
         query = _query(model, body, gap, right)
         work = fill_blank(model.word_vocabulary, TokenTreePlan(), query)
-        answer_id = f"fill-{uuid.uuid4().hex}"
+        answer_id = new_id("fill")
         now = time.monotonic()
         job = Job(
             job_id=answer_id,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from service.api.intake import take_request
 from service.engine.request import ALL_AT_ONCE, Job, NextTokens
 from service.front import Front
 from service.job_run import JobResult
+from service.new_id import new_id
 from service.peer import Peer
 from service.prompts import PreparedPrompt, PromptOptions, prepare_prompts
 from service.protocol.completions import Usage
@@ -67,7 +67,7 @@ def next_blueprint(front: Front) -> Blueprint:
         check_work(len(prompts) * count_tokens(candidates), "candidates")
         states = request_states(front, model)
         snapshots = open_states(states, body.state, len(prompts))
-        answer_id = f"next-{uuid.uuid4().hex}"
+        answer_id = new_id("next")
         vocabulary = model.word_vocabulary if body.unit == "word" else None
         jobs = _jobs(model, body, prompts, snapshots, answer_id)
         bundles = bundle_paths(Path(ROOT, candidate.token_ids) for candidate in candidates)

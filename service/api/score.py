@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from service.api.intake import take_request
 from service.engine.request import ALL_AT_ONCE, Job
 from service.front import Front
 from service.job_run import JobResult, run_jobs
+from service.new_id import new_id
 from service.peer import Peer
 from service.prompts import PreparedPrompt, PromptOptions, prepare_prompts
 from service.protocol.completions import Usage
@@ -39,7 +39,7 @@ def score_blueprint(front: Front) -> Blueprint:
         states = request_states(front, model)
         for text, snapshot in zip(texts, open_states(states, body.state, len(texts)), strict=True):
             text.go_on_from(snapshot)
-        answer_id = f"score-{uuid.uuid4().hex}"
+        answer_id = new_id("score")
         jobs = [_job(model, body, text, f"{answer_id}-{i}") for i, text in enumerate(texts)]
         results = run_jobs(model, jobs, Peer(request.environ))
         total = sum(len(job.prompt_token_ids) for job in jobs)

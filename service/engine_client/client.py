@@ -137,13 +137,12 @@ class EngineClient:
 
     def has_room(self, num_jobs: int) -> bool:
         """Whether there is room for ``num_jobs`` more; True where that is not known."""
-        try:
-            self.check_room(num_jobs)
-        except OverloadedError:
-            return False
-        except EngineError:
-            return True
-        return True
+        with self._lock:
+            try:
+                usable = self._usable()
+            except EngineError:
+                return True
+            return num_jobs <= total_room([line.load(status) for line, status in usable])
 
     def grow(self, job_id: str, growth: Growth) -> None:
         """Goes on with the token tree of an open job, which answers with a ``Grown``."""
