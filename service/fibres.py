@@ -252,7 +252,12 @@ class FibreSocket(socket.socket):
     Args:
         connection: is not to be used any more.
         stalled_seconds: a fibre gives a client up that takes or sends nothing for so long.
+
+    Attributes:
+        closes_after_answer: whether the answer now being written is the connection's last.
     """
+
+    closes_after_answer = False
 
     def __init__(self, connection: socket.socket, stalled_seconds: float) -> None:
         super().__init__(

@@ -162,14 +162,14 @@ class HttpWorker(ThreadWorker):  # type: ignore[misc]  # untyped library
     def _forget_connection(self) -> None:
         self.nr_conns -= 1
 
-    def handle_request(self, req: Any, conn: object) -> Any:  # noqa: ANN401  untyped library
+    def handle_request(self, req: Any, conn: Any) -> Any:  # noqa: ANN401  untyped library
         """Serves a request; one whose body will not be read is answered with ``Connection: close``.
 
         Otherwise the server would hang up on a client that was promised a kept connection.
         """
         if _content_length(req.headers) > self.app.max_body_bytes:
             req.force_close()
-        return super().handle_request(req, conn)
+        return super().handle_request(req, conn) and not conn.sock.closes_after_answer
 
     def handle_error(
         self, req: object, client: socket.socket, addr: object, exc: Exception

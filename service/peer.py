@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from model.errors import ForetokenError
+from service.fibres import FibreSocket
 
 #: How long a client may neither send the rest of its request nor take any of its answer.
 STALLED_SECONDS = 30
@@ -36,7 +37,7 @@ class Peer:
 
     def __init__(self, environ: Mapping[str, Any]) -> None:
         """Takes the socket that gunicorn puts into the WSGI environment; without one, none left."""
-        self._socket: socket.socket | None = environ.get("gunicorn.socket")
+        self._socket: FibreSocket | None = environ.get("gunicorn.socket")
 
     def gone(self) -> bool:
         """Whether the client has closed the connection. Never waits, reads nothing away."""
@@ -50,10 +51,10 @@ class Peer:
             return True
 
     def hang_up(self) -> None:
-        """After the answer now being written, no further request is read from the connection."""
-        if self._socket is None:
-            return
-        try:
-            self._socket.shutdown(socket.SHUT_RD)
-        except OSError:
-            return
+        """The connection closes after the answer now being written, whatever its head said.
+
+        A socket that is only shut for reading would still be read from where the next request has
+        come already, and its client would be taken for one that has gone.
+        """
+        if self._socket is not None:
+            self._socket.closes_after_answer = True

@@ -279,6 +279,19 @@ def test_requests_that_take_too_long():
         # A stream that failed closes its connection, asked for or not.
         kept = service.post("/v1/completions", ENDLESS | {"stream": True}, stream=True)
         assert b"request_timeout" in kept.content
+        # Nor is the next request answered that had come already.
+        body = json.dumps(ENDLESS | {"stream": True}).encode()
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+        sent = head.encode() + b"Content-Type: application/json\r\n\r\n" + body
+        host, port = service.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), PATIENCE_SECONDS) as connection:
+            connection.sendall(sent)
+            received = connection.recv(65536)
+            connection.sendall(sent)
+            while part := connection.recv(65536):
+                received += part
+        assert received.count(b"HTTP/1.1 ") == 1
+        assert b"request_timeout" in received
         assert requests.get(f"{service.url}/health", timeout=PATIENCE_SECONDS).status_code == 200
 
 

@@ -4,14 +4,15 @@ import socket
 
 import pytest
 
+from service.fibres import FibreSocket
 from service.peer import Peer
 
 
 @pytest.fixture
 def ends():
     first, second = socket.socketpair()
-    with first, second:
-        yield first, second
+    with FibreSocket(first, 30.0) as ours, second:
+        yield ours, second
 
 
 def test_a_waiting_client_is_there(ends):
@@ -42,8 +43,11 @@ def test_without_a_socket_nobody_is_gone():
     peer.hang_up()
 
 
-def test_after_hanging_up_the_answer_can_still_be_written(ends):
-    Peer({"gunicorn.socket": ends[0]}).hang_up()
+def test_hanging_up_is_for_after_the_answer_and_the_client_stays_there(ends):
+    assert not ends[0].closes_after_answer
+    peer = Peer({"gunicorn.socket": ends[0]})
+    peer.hang_up()
+    assert ends[0].closes_after_answer
+    assert not peer.gone()
     ends[0].sendall(b"last words")
     assert ends[1].recv(100) == b"last words"
-    assert ends[0].recv(100) == b""
