@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import keras
@@ -83,20 +84,36 @@ class RecurrentLayer(keras.layers.Layer):  # type: ignore[misc]
         weights = [
             tf.convert_to_tensor(weight) for weight in (self.kernel, recurrent_kernel, self.bias)
         ]
-        outputs, final = self.run(tf.cast(inputs, self.compute_dtype), state, keep, *weights)
+        differentiable = tf.custom_gradient(
+            lambda *arguments: self.forward_and_gradient(*arguments, keep=keep)
+        )
+        outputs, final = differentiable(tf.cast(inputs, self.compute_dtype), *weights, state)
         outputs.set_shape([inputs.shape[0], inputs.shape[1], self.hidden_size])
         return outputs, final
 
-    def run(
-        self,
+    @staticmethod
+    def forward_and_gradient(
         inputs: tf.Tensor,
-        state: tf.Tensor,
+        kernel: tf.Tensor,
+        recurrent_kernel: tf.Tensor,
+        bias: tf.Tensor,
+        initial: tf.Tensor,
+        *,
         keep: tf.Tensor | None,
-        *weights: tf.Tensor,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The cell's equations, as ``call``.
+    ) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[..., tuple[tf.Tensor, ...]]]:
+        """The cell's equations over a sequence: what ``call`` returns, and the walk back.
 
-        ``inputs`` are in the compute dtype; ``weights`` are kernel, recurrent kernel and bias.
+        Args:
+            inputs: as for ``call``, in the compute dtype.
+            kernel: [input, gates * hidden] float32.
+            recurrent_kernel: [hidden, gates * hidden] float32.
+            bias: [gates * hidden] or [2, gates * hidden] float32.
+            initial: the state before the first step.
+            keep: as for ``call``.
+
+        Returns:
+            Hidden states and final state; and the function that makes of their gradients those
+            of the five tensors above, as ``tf.custom_gradient`` wants it.
         """
         raise NotImplementedError
 

@@ -35,86 +35,72 @@ class SimpleRNN(RecurrentLayer):
 
     cell: ClassVar[Cell] = "simple_rnn"
 
-    def run(
-        self,
+    @staticmethod
+    def forward_and_gradient(
         inputs: tf.Tensor,
-        state: tf.Tensor,
+        kernel: tf.Tensor,
+        recurrent_kernel: tf.Tensor,
+        bias: tf.Tensor,
+        initial: tf.Tensor,
+        *,
         keep: tf.Tensor | None,
-        *weights: tf.Tensor,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Reads a sequence; see ``RecurrentLayer.call``."""
-        differentiable = tf.custom_gradient(
-            lambda *arguments: _forward_and_gradient(*arguments, keep=keep)
-        )
-        outputs, final = differentiable(inputs, *weights, state)
-        return outputs, final
+    ) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[..., tuple[tf.Tensor, ...]]]:
+        """Hidden states and final state, and the function that takes their gradients back."""
+        dtype = inputs.dtype
+        input_size, hidden_size = kernel.shape[0], recurrent_kernel.shape[0]
+        num_steps, batch_size = tf.shape(inputs)[0], tf.shape(inputs)[1]
+        weights = transposed_weights(kernel, recurrent_kernel, bias, dtype=dtype)
+        kernel, recurrent_kernel = tf.cast(kernel, dtype), tf.cast(recurrent_kernel, dtype)
+        input_columns, resets = columns(inputs), Resets(keep)
+        ones = ones_below(weights, input_size + hidden_size, batch_size)
 
-
-def _forward_and_gradient(
-    inputs: tf.Tensor,
-    kernel: tf.Tensor,
-    recurrent_kernel: tf.Tensor,
-    bias: tf.Tensor,
-    initial: tf.Tensor,
-    *,
-    keep: tf.Tensor | None,
-) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[..., tuple[tf.Tensor, ...]]]:
-    """Hidden states and final state, and the function that takes their gradients back."""
-    dtype = inputs.dtype
-    input_size, hidden_size = kernel.shape[0], recurrent_kernel.shape[0]
-    num_steps, batch_size = tf.shape(inputs)[0], tf.shape(inputs)[1]
-    weights = transposed_weights(kernel, recurrent_kernel, bias, dtype=dtype)
-    kernel, recurrent_kernel = tf.cast(kernel, dtype), tf.cast(recurrent_kernel, dtype)
-    input_columns, resets = columns(inputs), Resets(keep)
-    ones = ones_below(weights, input_size + hidden_size, batch_size)
-
-    def step(
-        time: tf.Tensor, hidden: tf.Tensor
-    ) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
-        (before,) = resets.applied(time, hidden)
-        read = tf.concat([input_columns[time], tf.cast(before, dtype), ones], axis=0)
-        hidden = tf.tanh(tf.cast(tf.matmul(weights, read), tf.float32))
-        return (hidden,), (tf.cast(hidden, dtype), read, hidden)
-
-    (final,), (output_record, read_record, hidden_record) = scan_time(
-        step,
-        (tf.transpose(initial),),
-        [
-            Record(hidden_size, batch_size, dtype),
-            Record(weights.shape[1], batch_size, dtype),
-            Record(hidden_size, batch_size, tf.float32),
-        ],
-        num_steps=num_steps,
-    )
-
-    def gradient(d_hiddens: tf.Tensor, d_final: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        d_columns = columns(d_hiddens)
-
-        def step_back(
-            time: tf.Tensor, d_hidden: tf.Tensor
+        def step(
+            time: tf.Tensor, hidden: tf.Tensor
         ) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
-            d_hidden += tf.cast(d_columns[time], tf.float32)
-            d_sum = tf.cast(tanh_gradient(hidden_record.at(time), d_hidden), dtype)
-            d_previous = tf.cast(tf.matmul(recurrent_kernel, d_sum), tf.float32)
-            return resets.applied(time, d_previous), (d_sum,)
+            (before,) = resets.applied(time, hidden)
+            read = tf.concat([input_columns[time], tf.cast(before, dtype), ones], axis=0)
+            hidden = tf.tanh(tf.cast(tf.matmul(weights, read), tf.float32))
+            return (hidden,), (tf.cast(hidden, dtype), read, hidden)
 
-        (d_initial,), (d_record,) = scan_time(
-            step_back,
-            (tf.transpose(d_final),),
-            [Record(hidden_size, batch_size, dtype)],
+        (final,), (output_record, read_record, hidden_record) = scan_time(
+            step,
+            (tf.transpose(initial),),
+            [
+                Record(hidden_size, batch_size, dtype),
+                Record(weights.shape[1], batch_size, dtype),
+                Record(hidden_size, batch_size, tf.float32),
+            ],
             num_steps=num_steps,
-            backwards=True,
-        )
-        d_sums = d_record.side_by_side()
-        d_kernel, d_recurrent_kernel, d_bias = weight_gradients(
-            read_record.side_by_side(), d_sums, input_size, hidden_size, 1
-        )
-        return (
-            input_gradient(d_sums, kernel, num_steps),
-            d_kernel,
-            d_recurrent_kernel,
-            d_bias[0],
-            tf.transpose(d_initial),
         )
 
-    return (output_record.as_sequence(), tf.transpose(final)), gradient
+        def gradient(d_hiddens: tf.Tensor, d_final: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            d_columns = columns(d_hiddens)
+
+            def step_back(
+                time: tf.Tensor, d_hidden: tf.Tensor
+            ) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
+                d_hidden += tf.cast(d_columns[time], tf.float32)
+                d_sum = tf.cast(tanh_gradient(hidden_record.at(time), d_hidden), dtype)
+                d_previous = tf.cast(tf.matmul(recurrent_kernel, d_sum), tf.float32)
+                return resets.applied(time, d_previous), (d_sum,)
+
+            (d_initial,), (d_record,) = scan_time(
+                step_back,
+                (tf.transpose(d_final),),
+                [Record(hidden_size, batch_size, dtype)],
+                num_steps=num_steps,
+                backwards=True,
+            )
+            d_sums = d_record.side_by_side()
+            d_kernel, d_recurrent_kernel, d_bias = weight_gradients(
+                read_record.side_by_side(), d_sums, input_size, hidden_size, 1
+            )
+            return (
+                input_gradient(d_sums, kernel, num_steps),
+                d_kernel,
+                d_recurrent_kernel,
+                d_bias[0],
+                tf.transpose(d_initial),
+            )
+
+        return (output_record.as_sequence(), tf.transpose(final)), gradient
