@@ -28,6 +28,7 @@ from training.data_parallel import ALONE, ManyWorkers, Workers
 from training.evaluate import held_out_text, network_nats, quality_loss, runtime_nats
 from training.export import export_run
 from training.gradient_reach import measure_gradient_reach
+from training.graphics_processor import faster_recurrence, sees_graphics_processor
 from training.initial_weights import alike_bundles, mean_weights
 from training.interruption import stop_on_signals
 from training.log_records import read_log
@@ -361,7 +362,8 @@ class Pipeline:
             base=None if base is None else base.config,
             base_directory=None if base is None else base.directory,
             measure_speed=self._speed,
-            processor_has_bfloat16=processor_has_bfloat16(),
+            faster_recurrence=faster_recurrence,
+            processor_has_bfloat16=processor_has_bfloat16() or sees_graphics_processor(),
         )
         write_json(self._run.plan, {"corpus": corpus, "plan": plan.to_dict()})
         self._say(plan.summary())

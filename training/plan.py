@@ -8,6 +8,8 @@ from typing import Any, Literal
 from model.config import ModelConfig
 from model.errors import ConfigurationError
 
+#: As ``model.network.cells.keras_recurrence`` has it; that loads TensorFlow.
+Recurrence = Literal["loop", "keras"]
 Dtype = Literal["float32", "bfloat16"]
 
 
@@ -20,6 +22,7 @@ class Plan:
         batch_size: streams read side by side.
         window: tokens of each stream between two updates of the weights.
         compute_dtype: of the matrix products.
+        recurrence: how layers walk through time: by our loop, or as Keras runs its own.
         learning_rate: its peak.
         average_decay: highest decay of the moving average of the weights.
         weight_decay: decoupled; biases are spared.
@@ -43,6 +46,7 @@ class Plan:
     batch_size: int
     window: int
     compute_dtype: Dtype = "float32"
+    recurrence: Recurrence = "loop"
     learning_rate: float
     average_decay: float = 0.999
     weight_decay: float = 0.01
@@ -73,11 +77,12 @@ class Plan:
         window = str(self.window)
         if self.late_window is not None:
             window += f", {self.late_window} at the end"
+        dtype = self.compute_dtype + (", Keras' layers" if self.recurrence == "keras" else "")
         return (
             f"plan: {config.cell} {config.num_layers} x {config.hidden_size}, embedding "
             f"{config.embedding_size}, {config.num_weights():,} weights, vocabulary "
             f"{config.vocab_size:,}, {dropouts}, batch {self.batch_size} x window {window}, "
-            f"{self.compute_dtype}, learning rate {self.learning_rate:.2g}, {budget}"
+            f"{dtype}, learning rate {self.learning_rate:.2g}, {budget}"
         )
 
     def to_dict(self) -> dict[str, Any]:

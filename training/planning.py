@@ -15,7 +15,7 @@ from pathlib import Path
 
 from model.config import ModelConfig
 from model.errors import ConfigurationError
-from training.plan import Dtype, Plan
+from training.plan import Dtype, Plan, Recurrence
 from training.settings import Settings
 from training.widening import widened_config
 
@@ -45,6 +45,9 @@ BFLOAT16_GAIN = 1.2
 #: measure_speed(config, batch_size, window, dtype) -> tokens per second of training, about.
 MeasureSpeed = Callable[[ModelConfig, int, int, Dtype], float]
 
+#: faster_recurrence(config, batch_size, window, dtype) -> how layers walk through time faster.
+FasterRecurrence = Callable[[ModelConfig, int, int, Dtype], Recurrence]
+
 
 def make_plan(
     settings: Settings,
@@ -54,6 +57,7 @@ def make_plan(
     base: ModelConfig | None,
     base_directory: Path | None,
     measure_speed: MeasureSpeed,
+    faster_recurrence: FasterRecurrence,
     processor_has_bfloat16: bool,
 ) -> Plan:
     """The plan for ``settings``: what they give, as it is; what they leave open, chosen.
@@ -68,6 +72,7 @@ def make_plan(
         base: sizes of the bundle to fine-tune, if any.
         base_directory: where that bundle lies.
         measure_speed: tells how fast this machine trains.
+        faster_recurrence: tells how layers walk through time faster here.
         processor_has_bfloat16: whether bfloat16 is worth measuring at all.
 
     Raises:
@@ -97,11 +102,17 @@ def make_plan(
     if settings.dropout is None:
         dropout = _dropout(budget_tokens / corpus_tokens, config.hidden_size)
         config = replace(config, dropout=dropout)
+    recurrence: Recurrence = "loop"
+    if settings.recurrence != "auto":
+        recurrence = settings.recurrence
+    elif settings.steps is None:
+        recurrence = faster_recurrence(config, batch_size, window, dtype)
     plan = Plan(
         config=config,
         batch_size=batch_size,
         window=window,
         compute_dtype=dtype,
+        recurrence=recurrence,
         learning_rate=settings.learning_rate or _learning_rate(config, fine_tune=base is not None),
         weight_decay=settings.weight_decay,
         clip_norm=settings.clip_norm,

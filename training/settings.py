@@ -215,6 +215,12 @@ class Settings(BaseModel):
         description="number format of matrix products; auto: the fastest here",
         json_schema_extra=_TRAIN,
     )
+    recurrence: Literal["auto", "loop", "keras"] = Field(
+        "auto",
+        description="who walks through time: our loop, or Keras' layers, which is cuDNN where "
+        "TensorFlow sees a graphics processor; auto: the faster there, elsewhere loop",
+        json_schema_extra=_TRAIN,
+    )
     seed: int = Field(
         1,
         description="seed of the first weights, of dropout and of the order of reading",

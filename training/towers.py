@@ -10,6 +10,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from model.network.language_model import LanguageModel
+from training.graphics_processor import sees_graphics_processor
 from training.processor_cores import num_cores
 
 #: Towers of fewer rows than this would leave the products too narrow.
@@ -17,8 +18,12 @@ MIN_TOWER_ROWS = 8
 
 
 def num_towers(batch_size: int, cores: int | None = None) -> int:
-    """How many towers of equal size a batch is split into: at most one for each core."""
-    most = max(1, min(cores or num_cores(), batch_size // MIN_TOWER_ROWS))
+    """How many towers of equal size a batch is split into: at most one for each core.
+
+    A graphics processor is one, however many cores there are beside it.
+    """
+    cores = cores or (1 if sees_graphics_processor() else num_cores())
+    most = max(1, min(cores, batch_size // MIN_TOWER_ROWS))
     return next(count for count in range(most, 0, -1) if batch_size % count == 0)
 
 

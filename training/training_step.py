@@ -43,6 +43,7 @@ class TrainingStep:
         self.model = LanguageModel(
             plan.config,
             compute_dtype=plan.compute_dtype,
+            recurrence=plan.recurrence,
             initial_seed=plan.seed,
             weight_dropout=plan.weight_dropout,
             embedding_dropout=plan.embedding_dropout,

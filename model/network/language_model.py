@@ -10,6 +10,7 @@ import tensorflow as tf
 from model.config import ModelConfig
 from model.network.activation_penalty import activation_penalty
 from model.network.cells.gru import GRU
+from model.network.cells.keras_recurrence import Recurrence
 from model.network.cells.lstm import LSTM
 from model.network.cells.recurrent_layer import ComputeDtype, RecurrentLayer, dtype_policy
 from model.network.cells.simple_rnn import SimpleRNN
@@ -32,6 +33,7 @@ class LanguageModel(keras.Model):  # type: ignore[misc]
     Args:
         config: sizes and kind.
         compute_dtype: dtype of the matrix products, "float32" or "bfloat16".
+        recurrence: how layers walk through time, "loop" (ours) or "keras" (by Keras' layers).
         initial_seed: seed of the weights the model starts with.
         weight_dropout: probability that a recurrent weight is dropped while training.
         embedding_dropout: probability that a word is dropped while training.
@@ -44,6 +46,7 @@ class LanguageModel(keras.Model):  # type: ignore[misc]
         config: ModelConfig,
         *,
         compute_dtype: ComputeDtype = "float32",
+        recurrence: Recurrence = "loop",
         initial_seed: int = 0,
         weight_dropout: float = 0.0,
         embedding_dropout: float = 0.0,
@@ -74,6 +77,7 @@ class LanguageModel(keras.Model):  # type: ignore[misc]
                 config.input_size(index),
                 config.hidden_size,
                 compute_dtype=compute_dtype,
+                recurrence=recurrence,
                 name=f"layer_{index}",
             )
             self.recurrent_layers.append(layer)

@@ -43,6 +43,7 @@ def plan_for(given=None, *, measure=None, **changes) -> Plan:
         "base": None,
         "base_directory": None,
         "measure_speed": measure or machine()[0],
+        "faster_recurrence": lambda *step: "loop",
         "processor_has_bfloat16": False,
         **changes,
     }
@@ -152,6 +153,23 @@ def test_bfloat16_is_not_even_tried_where_the_processor_has_none():
     measure, asked = machine(half_precision_gain=5.0)
     assert plan_for(measure=measure).compute_dtype == "float32"
     assert set(asked) == {"float32"}
+
+
+def test_keras_layers_are_taken_where_they_are_faster_or_asked_for():
+    def keras(config: ModelConfig, batch_size: int, window: int, dtype: str) -> str:
+        asked.append((config.hidden_size, batch_size, window, dtype))
+        return "keras"
+
+    asked = []
+    plan = plan_for(faster_recurrence=keras)
+    assert plan.recurrence == "keras"
+    assert "float32, Keras' layers" in plan.summary()
+    assert asked == [(plan.config.hidden_size, plan.batch_size, plan.window, "float32")]
+    asked.clear()
+    assert plan_for({"recurrence": "loop"}, faster_recurrence=keras).recurrence == "loop"
+    assert plan_for({"steps": 9}, faster_recurrence=keras).recurrence == "loop"
+    assert asked == []
+    assert plan_for({"recurrence": "keras", "steps": 9}).recurrence == "keras"
 
 
 BASE = ModelConfig(vocab_size=2048, cell="gru", hidden_size=96, embedding_size=32, dropout=0.4)

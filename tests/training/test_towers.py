@@ -31,6 +31,13 @@ def test_towers_are_equal_parts_of_the_batch_and_not_too_small(batch_size, cores
     assert num_towers(batch_size, cores) == expected
 
 
+def test_a_graphics_processor_gets_the_whole_batch(monkeypatch):
+    monkeypatch.setattr(towers, "num_cores", lambda: 8)
+    assert num_towers(64) == 8
+    monkeypatch.setattr(towers, "sees_graphics_processor", lambda: True)
+    assert num_towers(64) == 1
+
+
 def batch(rows=16, time=7):
     generator = np.random.default_rng(3)
     ids = tf.constant(generator.integers(0, 40, [rows, time]), tf.int32)

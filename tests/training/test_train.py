@@ -154,6 +154,13 @@ def test_killed_for_real_and_started_again_it_ends_in_the_same_weights(tmp_path,
     assert_same(trained_weights(runs[0])[0], trained_weights(runs[1])[0])
 
 
+def test_by_keras_layers_it_learns_the_same(whole, tmp_path):
+    weights, meta = trained(tmp_path, replace(PLAN, recurrence="keras"))
+    assert meta["best_loss"] == pytest.approx(whole[2]["best_loss"], rel=1e-3)
+    for name, value in weights.items():
+        np.testing.assert_allclose(value, whole[1][name], rtol=1e-2, atol=1e-3)
+
+
 def test_late_windows_begin_after_three_quarters_and_go_on_where_they_stopped(tmp_path):
     """23 steps of 4 x 8 tokens, 7 of 4 x 16; once in one go, once stopped in the midst of them."""
     plan = replace(PLAN, late_window=16)

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from model.config import NUM_GATES, NUM_STATE_TENSORS, Cell
+from model.network.cells.keras_recurrence import KerasRecurrence, Recurrence
 
 ComputeDtype = Literal["float32", "bfloat16"]
 
@@ -31,6 +32,7 @@ class RecurrentLayer(keras.layers.Layer):  # type: ignore[misc]
         input_size: width of what the layer reads.
         hidden_size: width of the hidden state.
         compute_dtype: "float32" or "bfloat16".
+        recurrence: "loop", our own walk through time, or "keras", as Keras runs it.
         name: the layer's name.
     """
 
@@ -42,6 +44,7 @@ class RecurrentLayer(keras.layers.Layer):  # type: ignore[misc]
         hidden_size: int,
         *,
         compute_dtype: ComputeDtype = "float32",
+        recurrence: Recurrence = "loop",
         name: str | None = None,
     ) -> None:
         super().__init__(name=name, dtype=dtype_policy(compute_dtype), autocast=False)
@@ -52,6 +55,10 @@ class RecurrentLayer(keras.layers.Layer):  # type: ignore[misc]
         self.kernel = self._add_zeros("kernel", (input_size, gates))
         self.recurrent_kernel = self._add_zeros("recurrent_kernel", (hidden_size, gates))
         self.bias = self._add_zeros("bias", bias_shape)
+        self.recurrence = recurrence
+        self._by_keras = None
+        if recurrence == "keras":
+            self._by_keras = KerasRecurrence(self.cell, input_size, hidden_size, self.dtype_policy)
         self.built = True
 
     def _add_zeros(self, name: str, shape: tuple[int, ...]) -> keras.Variable:
@@ -68,7 +75,7 @@ class RecurrentLayer(keras.layers.Layer):  # type: ignore[misc]
         """Reads a sequence.
 
         Args:
-            inputs: [time, batch, input], any float dtype; ``time`` may be 0.
+            inputs: [time, batch, input], any float dtype; ``time`` may be 0 (by Keras: not).
             state: [batch, state_size] float32: h, for an LSTM followed by c.
             keep: [time, batch, 1] float32, 0 where the state is zeroed before that step, else 1;
                 None where nothing is reset.
@@ -84,10 +91,14 @@ class RecurrentLayer(keras.layers.Layer):  # type: ignore[misc]
         weights = [
             tf.convert_to_tensor(weight) for weight in (self.kernel, recurrent_kernel, self.bias)
         ]
-        differentiable = tf.custom_gradient(
-            lambda *arguments: self.forward_and_gradient(*arguments, keep=keep)
-        )
-        outputs, final = differentiable(tf.cast(inputs, self.compute_dtype), *weights, state)
+        inputs = tf.cast(inputs, self.compute_dtype)
+        if self._by_keras is not None:
+            outputs, final = self._by_keras(inputs, state, keep, weights)
+        else:
+            differentiable = tf.custom_gradient(
+                lambda *arguments: self.forward_and_gradient(*arguments, keep=keep)
+            )
+            outputs, final = differentiable(inputs, *weights, state)
         outputs.set_shape([inputs.shape[0], inputs.shape[1], self.hidden_size])
         return outputs, final
 
@@ -123,5 +134,6 @@ class RecurrentLayer(keras.layers.Layer):  # type: ignore[misc]
             "input_size": self.kernel.shape[0],
             "hidden_size": self.hidden_size,
             "compute_dtype": self.compute_dtype,
+            "recurrence": self.recurrence,
             "name": self.name,
         }
