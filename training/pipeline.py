@@ -28,7 +28,7 @@ from training.data_parallel import ALONE, ManyWorkers, Workers
 from training.evaluate import held_out_text, network_nats, quality_loss, runtime_nats
 from training.export import export_run
 from training.gradient_reach import measure_gradient_reach
-from training.graphics_processor import faster_recurrence, sees_graphics_processor
+from training.graphics_processor import sees_graphics_processor
 from training.initial_weights import alike_bundles, mean_weights
 from training.interruption import stop_on_signals
 from training.log_records import read_log
@@ -42,6 +42,7 @@ from training.prepared_corpus import PreparedCorpus
 from training.progress import TrainingStatus, training_progress
 from training.provenance import corpus_facts, make_provenance
 from training.publish import publish_run
+from training.recurrence_probe import faster_recurrence
 from training.run_directory import RunDirectory, read_json, write_json
 from training.run_record import RunRecord
 from training.samples import write_samples

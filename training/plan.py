@@ -77,12 +77,12 @@ class Plan:
         window = str(self.window)
         if self.late_window is not None:
             window += f", {self.late_window} at the end"
-        dtype = self.compute_dtype + (", Keras' layers" if self.recurrence == "keras" else "")
+        recurrence = ", Keras' layers" if self.recurrence == "keras" else ""
         return (
             f"plan: {config.cell} {config.num_layers} x {config.hidden_size}, embedding "
             f"{config.embedding_size}, {config.num_weights():,} weights, vocabulary "
             f"{config.vocab_size:,}, {dropouts}, batch {self.batch_size} x window {window}, "
-            f"{dtype}, learning rate {self.learning_rate:.2g}, {budget}"
+            f"{self.compute_dtype}{recurrence}, learning rate {self.learning_rate:.2g}, {budget}"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -63,17 +63,17 @@ def _product(rows: int, inner: int, columns: int, dtype: Dtype) -> float:
     """Seconds of the product [rows, inner] x [inner, columns]: the quickest of a few."""
     left = tf.ones([rows, inner], dtype)
     right = tf.ones([inner, columns], dtype)
-    return _quickest(lambda: tf.linalg.matmul(left, right).numpy())
+    return quickest(lambda: tf.linalg.matmul(left, right).numpy())
 
 
 @cache
 def _pass() -> float:
     """Seconds for each number of a pass over an array."""
     numbers = tf.ones([_PASSED_NUMBERS])
-    return _quickest(lambda: tf.exp(numbers).numpy()) / _PASSED_NUMBERS
+    return quickest(lambda: tf.exp(numbers).numpy()) / _PASSED_NUMBERS
 
 
-def _quickest(work: Callable[[], object]) -> float:
+def quickest(work: Callable[[], object]) -> float:
     """Seconds that ``work`` takes where nothing disturbs it."""
     work()  # which finds memory for the others
     seconds: list[float] = []

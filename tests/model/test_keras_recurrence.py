@@ -14,7 +14,7 @@ from model.network.language_model import LanguageModel
 CELLS = {"simple_rnn": SimpleRNN, "gru": GRU, "lstm": LSTM}
 TIME, BATCH, INPUT, HIDDEN = 7, 4, 3, 5
 
-#: By step and row: none; the first step; inside; two rows at once; steps in a row; the last step.
+#: Step and row of each.
 RESETS = {
     "never": [],
     "at the first step": [(0, 1)],

@@ -14,11 +14,10 @@ from model.network.cells.scan import (
     Record,
     Resets,
     columns,
-    input_gradient,
+    gradients_of_one_product,
     ones_below,
     scan_time,
     transposed_weights,
-    weight_gradients,
 )
 
 
@@ -101,17 +100,10 @@ class LSTM(RecurrentLayer):
                 num_steps=num_steps,
                 backwards=True,
             )
-            d_sums = d_record.side_by_side()
-            d_kernel, d_recurrent_kernel, d_bias = weight_gradients(
-                read_record.side_by_side(), d_sums, input_size, hidden_size, 1
-            )
             d_initial = tf.concat([tf.cast(d_initial_hidden, tf.float32), d_initial_cell], axis=0)
-            return (
-                input_gradient(d_sums, kernel, num_steps),
-                d_kernel,
-                d_recurrent_kernel,
-                d_bias[0],
-                tf.transpose(d_initial),
+            d_arguments = gradients_of_one_product(
+                d_record, read_record, kernel, hidden_size, num_steps
             )
+            return (*d_arguments, tf.transpose(d_initial))
 
         return (hidden_record.as_sequence(), tf.transpose(final)), gradient

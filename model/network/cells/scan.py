@@ -192,3 +192,28 @@ def weight_gradients(read: tf.Tensor, sum_gradients: tf.Tensor, *rows: int) -> l
     """
     product = tf.cast(tf.matmul(read, sum_gradients, transpose_b=True), tf.float32)
     return list(tf.split(product, [*rows, -1], axis=0))[: len(rows)]
+
+
+def gradients_of_one_product(
+    sums: StepRecord,
+    read: StepRecord,
+    kernel: tf.Tensor,
+    hidden_size: int,
+    num_steps: tf.Tensor,
+) -> tuple[tf.Tensor, ...]:
+    """Those of inputs, kernel, recurrent kernel and bias, where one product makes a step's sums.
+
+    Args:
+        sums: the gradients of the sums, [out, batch] a step.
+        read: what was multiplied, below one another inputs, hidden state, ones: [rows, batch] a
+            step.
+        kernel: [in, out], in the compute dtype.
+        hidden_size: rows of the hidden state.
+        num_steps: of the walk, a scalar int32.
+    """
+    sum_gradients = sums.side_by_side()
+    d_kernel, d_recurrent_kernel, d_bias = weight_gradients(
+        read.side_by_side(), sum_gradients, kernel.shape[0], hidden_size, 1
+    )
+    d_inputs = input_gradient(sum_gradients, kernel, num_steps)
+    return d_inputs, d_kernel, d_recurrent_kernel, d_bias[0]

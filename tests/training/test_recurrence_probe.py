@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from model.config import ModelConfig
 from model.network.language_model import LanguageModel
-from training import graphics_processor
-from training.graphics_processor import faster_recurrence, quicker_recurrence
+from training import recurrence_probe, speed
+from training.recurrence_probe import faster_recurrence, quicker_recurrence
 
 STEP = (ModelConfig(vocab_size=9, embedding_size=4, hidden_size=6, dropout=0.2), 4, 8, "float32")
 
@@ -23,30 +23,30 @@ def fails(monkeypatch):
                 raise error
             return LanguageModel(config, recurrence=recurrence, **options)
 
-        monkeypatch.setattr(graphics_processor, "LanguageModel", make)
+        monkeypatch.setattr(recurrence_probe, "LanguageModel", make)
 
     return fail
 
 
 def test_without_a_graphics_processor_nothing_is_measured(monkeypatch):
-    monkeypatch.setattr(graphics_processor, "LanguageModel", None)
+    monkeypatch.setattr(recurrence_probe, "LanguageModel", None)
     assert faster_recurrence(*STEP) == "loop"
 
 
 def test_with_one_both_are_timed_and_the_quicker_is_taken(monkeypatch):
     """By a clock that runs slowly through the steps of one of them."""
-    monkeypatch.setattr(graphics_processor, "sees_graphics_processor", lambda: True)
+    monkeypatch.setattr(recurrence_probe, "sees_graphics_processor", lambda: True)
     for quick in ("loop", "keras"):
         timed = []
 
-        def seconds(gradients, quick=quick, timed=timed):
-            timed.append(len(gradients()))
-            first = len(timed) <= 4
+        def seconds(step, quick=quick, timed=timed):
+            timed.append(step().shape)
+            first = len(timed) <= 3
             return 1.0 if first == (quick == "loop") else 2.0
 
-        monkeypatch.setattr(graphics_processor, "_seconds", seconds)
+        monkeypatch.setattr(speed, "_seconds", seconds)
         assert faster_recurrence(*STEP) == quick
-        assert timed == [len(STEP[0].weight_shapes())] * 8
+        assert timed == [STEP[0].weight_shapes()["embedding"]] * 6
 
 
 @pytest.mark.parametrize(
